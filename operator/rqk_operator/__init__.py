@@ -1,0 +1,1 @@
+"""The rqk operator: follows RQWorkerPool resources with Deployments."""

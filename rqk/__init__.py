@@ -1,0 +1,1 @@
+"""rqk: a job queue for Python on Kubernetes that speaks the wire protocol of RQ."""
