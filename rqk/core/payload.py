@@ -1,0 +1,139 @@
+"""A call as bytes: the ``data`` field of a job. Source: docs/protocol.md, section 2.
+
+``data`` is the zlib-compressed serialized 4-tuple (function name, instance, positional arguments, keyword arguments).
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import pickletools
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rqk.errors import DeserializationError, SerializationError
+
+REPR_LIMIT = 75  # characters of one argument in a description, as RQ cuts them
+
+
+class Serializer(Protocol):
+    """Anything with these two functions: a module such as ``json``-likes, a class or an instance."""
+
+    def dumps(self, obj: Any, /) -> bytes:
+        """Bytes of a value."""
+
+    def loads(self, data: bytes, /) -> Any:
+        """The value again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a job runs."""
+
+    func_name: str
+    instance: Any
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+
+
+def encode_call(call: Call, serializer: Serializer) -> bytes:
+    """The ``data`` bytes of a call. Raises SerializationError, which names what the serializer refused."""
+    try:
+        plain = serializer.dumps((call.func_name, call.instance, call.args, call.kwargs))
+    except Exception as error:  # noqa: BLE001 - serializers raise whatever user classes raise in __reduce__ and the like
+        raise SerializationError(f"{call.func_name}: {_culprit(call, serializer)} cannot be serialized: {error}") from error
+    return zlib.compress(plain)
+
+
+def _culprit(call: Call, serializer: Serializer) -> str:
+    """Which part of the call the serializer refuses, in words."""
+    parts: list[tuple[str, Any]] = [("the object the method is bound to", call.instance)]
+    parts += [(f"argument {index + 1} ({_short(value)})", value) for index, value in enumerate(call.args)]
+    parts += [(f"argument {name}= ({_short(value)})", value) for name, value in call.kwargs.items()]
+    for words, value in parts:
+        try:
+            serializer.dumps(value)
+        except Exception:  # noqa: BLE001 - same as above
+            return words
+    return "the call"
+
+
+def decompress(data: bytes) -> bytes:
+    """The serialized call; bytes that are not compressed are taken as they are, as RQ's readers do."""
+    try:
+        return zlib.decompress(data)
+    except zlib.error:
+        return data
+
+
+def decode_call(data: bytes, serializer: Serializer) -> Call:
+    """The call again. Raises DeserializationError when the bytes are not of this serializer."""
+    try:
+        func_name, instance, args, kwargs = serializer.loads(decompress(data))
+    except Exception as error:  # noqa: BLE001 - unpickling runs user code
+        name = getattr(serializer, "__name__", None) or type(serializer).__name__
+        raise DeserializationError(
+            f"the job's call could not be read with {name} ({type(error).__name__}: {error}); "
+            "producer and worker must use the same serializer and have the same modules"
+        ) from error
+    return Call(func_name, instance, args, kwargs)
+
+
+def peek_func_name(data: bytes) -> str | None:
+    """The function's name without running anything of the payload: for naming a job whose process died. None if it cannot be told."""
+    try:
+        plain = decompress(data)
+        if plain[:1] == b"[":
+            first = json.loads(plain)[0]
+            return first if isinstance(first, str) else None
+        for opcode, argument, _ in pickletools.genops(plain):
+            if isinstance(argument, str) and opcode.name in {"SHORT_BINUNICODE", "BINUNICODE", "UNICODE", "BINUNICODE8"}:
+                return argument
+    except Exception:  # noqa: BLE001 - bytes of any other serializer may raise anything
+        return None
+    return None
+
+
+def describe_callable(func: Any) -> tuple[Any, str]:
+    """Instance and function name of what a user hands to ``enqueue``. Raises TypeError or ValueError as RQ does."""
+    if isinstance(func, str):
+        return None, func
+    if inspect.isclass(func):
+        raise TypeError(f"a class cannot be enqueued: {func!r}; give a function, a method or a dotted name")
+    if inspect.ismethod(func):
+        return func.__self__, func.__name__
+    if inspect.isfunction(func) or inspect.isbuiltin(func):
+        if func.__module__ == "__main__":
+            raise ValueError(
+                f"{func.__qualname__} is defined in __main__, which workers cannot import; move it into a module of its own"
+            )
+        return None, f"{func.__module__}.{func.__qualname__}"
+    if callable(func):
+        return func, "__call__"
+    raise TypeError(f"not a callable, nor the dotted name of one: {func!r}")
+
+
+def _short(value: Any, limit: int | None = REPR_LIMIT) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a user's __repr__ must not prevent an enqueue
+        text = f"<{type(value).__name__}>"
+    return text if limit is None or len(text) <= limit else text[:limit] + "..."
+
+
+def call_string(func_name: str, args: Sequence[Any], kwargs: Mapping[str, Any], limit: int | None = REPR_LIMIT) -> str:
+    """``name(arg, …, key=value, …)``: positional first, keywords sorted, each value's repr cut. The default description."""
+    parts = [_short(value, limit) for value in args]
+    parts += sorted(f"{name}={_short(value, limit)}" for name, value in kwargs.items())
+    return f"{func_name}({', '.join(parts)})"
+
+
+def callback_name(func: Callable[..., Any] | str) -> str:
+    """The dotted name a callback is stored under. Raises ValueError for what a worker could not import by name."""
+    if isinstance(func, str):
+        return func
+    if inspect.isfunction(func) or inspect.isbuiltin(func):
+        return f"{func.__module__}.{func.__qualname__}"
+    raise ValueError(f"a callback must be a plain function or its dotted name, not {func!r}")

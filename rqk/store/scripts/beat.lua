@@ -1,0 +1,30 @@
+-- A worker's sign of life; renews the lease of the attempt it runs.
+-- ARGV: worker, date, epoch, worker ttl, state, lease seconds, then job id, execution id, queue, working seconds ('' for all four when idle).
+-- Returns {registered 0/1, lease 1 held / 0 lost / -1 none asked, retiring 0/1, suspended 0/1, job exists 0/1}.
+local w, date, epoch, ttl, state, lease = arg(), arg(), arg(), arg(), arg(), number_arg()
+local id, ex, q, worked = arg(), arg(), arg(), arg()
+local known = redis.call('HEXISTS', worker_key(w), 'birth')
+local held, exists = -1, 1
+if known == 1 then
+  redis.call('HSET', worker_key(w), 'last_heartbeat', date, 'state', state)
+  redis.call('EXPIRE', worker_key(w), ttl)
+end
+if id ~= '' then
+  local mark = id .. ':' .. ex
+  if redis.call('ZSCORE', K.wip .. q, mark) then
+    held = 1
+    redis.call('ZADD', K.wip .. q, 'XX', NOW + lease, mark)
+    if redis.call('EXISTS', K.execution .. mark) == 1 then redis.call('HSET', K.execution .. mark, 'last_heartbeat', epoch) end
+    redis.call('EXPIRE', K.execution .. mark, lease + 60)
+    redis.call('ZADD', K.executions .. id, 'XX', NOW + lease + 60, ex)
+    redis.call('EXPIRE', K.executions .. id, lease + 120)
+    redis.call('EXPIRE', held_key(w), lease + 60)
+    exists = redis.call('EXISTS', job_key(id))
+    if exists == 1 then redis.call('HSET', job_key(id), 'last_heartbeat', date) end
+    if known == 1 then redis.call('HSET', worker_key(w), 'current_job_working_time', worked) end
+  else
+    held = 0
+  end
+end
+local retiring = redis.call('HEXISTS', worker_key(w), 'rqk_retiring')
+return { known, held, retiring, redis.call('EXISTS', K.suspended), exists }

@@ -1,0 +1,15 @@
+-- Register a worker. ARGV: worker, ttl, '1' to take the name over, count + queue names, count + field/value pairs.
+-- Returns {1} registered, or {0, hostname, pid, ip_address, last_heartbeat} of the live worker that has the name.
+local w, ttl, force = arg(), arg(), arg() == '1'
+local queues, fields = list_arg(), list_arg()
+local key = worker_key(w)
+if not force and redis.call('EXISTS', key) == 1 and redis.call('HEXISTS', key, 'death') == 0 then
+  local old = redis.call('HMGET', key, 'hostname', 'pid', 'ip_address', 'last_heartbeat')
+  return { 0, old[1] or '', old[2] or '', old[3] or '', old[4] or '' }
+end
+redis.call('DEL', key)
+redis.call('HSET', key, unpack(fields))
+redis.call('EXPIRE', key, ttl)
+redis.call('SADD', K.workers, key)
+for _, q in ipairs(queues) do redis.call('SADD', K.workers .. ':' .. q, key) end
+return { 1 }

@@ -1,0 +1,12 @@
+-- Remove up to `most` waiting jobs of a queue with all that belongs to them. ARGV: queue, most. Returns how many ids were in the list.
+local q, most = arg(), number_arg()
+local count = 0
+while count < most do
+  local id = redis.call('LPOP', list_key(q))
+  if not id then break end
+  local group = redis.call('HGET', job_key(id), 'group_id')
+  if group and group ~= '' then redis.call('SREM', K.group .. group, id) end
+  delete_job(id)
+  count = count + 1
+end
+return count

@@ -1,0 +1,55 @@
+-- Store jobs and put them where they belong, each wholly or not at all.
+-- ARGV: date, number of jobs, then for each: id, queue, place ('back', 'front', 'due', 'defer', 'nowhere'), due epoch, ttl ('' or seconds), '1' if unique,
+--   group ('' or name), count + dependency ids, '1' if failed dependencies are tolerated, count + field/value pairs.
+-- Returns a list with one number a job: 1 stored, 0 a job of that id exists (unique), 2 deferred.
+local date = arg()
+local replies = {}
+
+-- A reused id leaves the places of its former life, so that a job is always in one place only.
+local function forget(id)
+  local old = redis.call('HMGET', job_key(id), 'origin', 'status')
+  if not old[2] then return end
+  local q = old[1] or ''
+  if old[2] == 'queued' then redis.call('LREM', list_key(q), 0, id) end
+  redis.call('ZREM', K.finished .. q, id); redis.call('ZREM', K.failed .. q, id); redis.call('ZREM', K.canceled .. q, id)
+  redis.call('ZREM', K.scheduled .. q, id); redis.call('ZREM', K.deferred .. q, id); redis.call('ZREM', K.ready .. q, id)
+  redis.call('DEL', job_key(id), dependencies_key(id))
+end
+
+for n = 1, number_arg() do
+  local id, q, place, due, ttl, unique, group = arg(), arg(), arg(), arg(), arg(), arg(), arg()
+  local parents, tolerant, fields = list_arg(), arg() == '1', list_arg()
+  if unique == '1' and redis.call('EXISTS', job_key(id)) == 1 then
+    replies[n] = 0
+  else
+    forget(id)
+    replies[n] = 1
+    redis.call('SADD', K.queues, list_key(q))
+    redis.call('HSET', job_key(id), unpack(fields))
+    local waits = false
+    for _, parent in ipairs(parents) do
+      local status = redis.call('HGET', job_key(parent), 'status')
+      if status and status ~= 'finished' and not (status == 'failed' and tolerant) then waits = true end
+    end
+    if waits then
+      replies[n] = 2
+      redis.call('HSET', job_key(id), 'status', 'deferred')
+      redis.call('HDEL', job_key(id), 'enqueued_at')
+      redis.call('ZADD', K.deferred .. q, NOW, id)
+      for _, parent in ipairs(parents) do
+        redis.call('SADD', dependents_key(parent), id)
+        redis.call('SADD', dependencies_key(id), parent)
+      end
+    elseif place == 'due' then
+      redis.call('ZADD', K.scheduled .. q, due, id)
+    elseif place ~= 'nowhere' then
+      push(id, q, place == 'front')
+    end
+    if ttl ~= '' then expire_job(id, ttl) end
+    if group ~= '' then
+      redis.call('SADD', K.group .. group, id)
+      redis.call('SADD', K.groups, group)
+    end
+  end
+end
+return replies

@@ -1,0 +1,161 @@
+-- Shared by all scripts; put behind the table K of key names (core/keys.py) and before each script.
+-- Key names are built here from K, since ids are only known once a list was popped: a cluster of several slots is not supported (RQ's names rule it out).
+
+local clock = redis.call('TIME')
+local NOW = tonumber(clock[1])                       -- whole seconds of the server, the clock of all leases and registries
+local cursor = 0
+local function arg() cursor = cursor + 1; return ARGV[cursor] end
+local function number_arg() return tonumber(arg()) end
+local function list_arg()                            -- a count, then that many values
+  local values = {}
+  for i = 1, number_arg() do values[i] = arg() end
+  return values
+end
+
+local function job_key(id) return K.job .. id end
+local function list_key(q) return K.queue .. q end
+local function intermediate_key(q) return K.queue .. q .. K.intermediate_suffix end
+local function worker_key(w) return K.worker .. w end
+local function held_key(w) return K.worker .. w .. K.executions_suffix end
+local function dependents_key(id) return K.job .. id .. K.dependents_suffix end
+local function dependencies_key(id) return K.job .. ':' .. id .. K.dependencies_suffix end
+
+local function expire_job(id, seconds)               -- the hash and its two sets live and die together
+  redis.call('EXPIRE', job_key(id), seconds)
+  redis.call('EXPIRE', dependents_key(id), seconds)
+  redis.call('EXPIRE', dependencies_key(id), seconds)
+end
+
+local function push(id, q, front)
+  redis.call(front and 'LPUSH' or 'RPUSH', list_key(q), id)
+end
+
+-- Rate limits (protocol.md 3.15): move waiting ids into free slots.
+local function promote(name, date)
+  local slots = tonumber(redis.call('HGET', K.rl .. name, 'concurrency') or '0') or 0
+  while redis.call('ZCARD', K.rl .. name .. ':allowed') < slots do
+    local id = redis.call('ZPOPMIN', K.rl .. name .. ':rate_limited')[1]
+    if not id then return end
+    local job = redis.call('HMGET', job_key(id), 'origin', 'status', 'enqueue_at_front')
+    if job[1] and job[2] == 'rate_limited' then
+      redis.call('ZADD', K.rl .. name .. ':allowed', NOW, id)
+      redis.call('HSET', job_key(id), 'status', 'queued', 'enqueued_at', date)
+      push(id, job[1], job[3] == '1')
+    end
+  end
+end
+
+local function free_slot(id, name, date)
+  if name and redis.call('ZREM', K.rl .. name .. ':allowed', id) == 1 then promote(name, date) end
+end
+
+-- A job that was waiting elsewhere goes into its list, or into the waiting room of its rate limit.
+local function enter(id, q, front, date)
+  local job = redis.call('HMGET', job_key(id), 'rate_limit_key', 'rate_limit_concurrency', 'ttl')
+  redis.call('SADD', K.queues, list_key(q))
+  if job[1] and job[1] ~= '' and tonumber(job[2] or '') then
+    redis.call('SADD', K.rl_keys, job[1])
+    redis.call('HSET', K.rl .. job[1], 'concurrency', job[2])
+    redis.call('HSET', job_key(id), 'status', 'rate_limited')
+    if front then redis.call('HSET', job_key(id), 'enqueue_at_front', '1') end
+    redis.call('ZADD', K.rl .. job[1] .. ':rate_limited', NOW, id)
+    promote(job[1], date)
+  else
+    redis.call('HSET', job_key(id), 'status', 'queued', 'enqueued_at', date)
+    push(id, q, front)
+  end
+  if (tonumber(job[3] or '') or 0) > 0 then expire_job(id, job[3]) end
+end
+
+-- Dependents (protocol.md 3.13). `outcome` is the status the parent has just got.
+local function release(parent, outcome, date)
+  for _, id in ipairs(redis.call('SMEMBERS', dependents_key(parent))) do
+    local job = redis.call('HMGET', job_key(id), 'status', 'allow_dependency_failures', 'origin', 'enqueue_at_front')
+    if not job[3] then
+      redis.call('SREM', dependents_key(parent), id)
+    elseif job[1] == 'deferred' then
+      local tolerant = job[2] == '1'
+      local met = outcome == 'finished' or (outcome == 'failed' and tolerant)
+      if met then
+        for _, other in ipairs(redis.call('SMEMBERS', dependencies_key(id))) do
+          if other ~= parent then
+            local status = redis.call('HGET', job_key(other), 'status')
+            if status and status ~= 'finished' and not (status == 'failed' and tolerant) then met = false; break end
+          end
+        end
+      end
+      if met then
+        redis.call('ZREM', K.deferred .. job[3], id)
+        redis.call('SREM', dependents_key(parent), id)
+        enter(id, job[3], job[4] == '1', date)
+      end
+    end
+  end
+end
+
+-- Every trace of one attempt. Returns whether the lease was still there: only then may its outcome be written.
+local function end_execution(id, ex, q, w)
+  local lease = id .. ':' .. ex
+  redis.call('DEL', K.execution .. lease)
+  redis.call('ZREM', K.executions .. id, ex)
+  if w ~= '' then redis.call('SREM', held_key(w), lease) end
+  return redis.call('ZREM', K.wip .. q, lease) == 1
+end
+
+local function is_running(id, q)
+  for _, ex in ipairs(redis.call('ZRANGE', K.executions .. id, 0, -1)) do
+    if redis.call('ZSCORE', K.wip .. q, id .. ':' .. ex) then return true end
+  end
+  return false
+end
+
+local function delete_job(id)
+  redis.call('DEL', job_key(id), dependents_key(id), dependencies_key(id), K.results .. id)
+end
+
+local LEFTOVER = { finished = true, failed = true, stopped = true, canceled = true }
+
+-- One job from the first queue that has one, started under a lease, in the order given.
+-- Returns {0} nothing, {1, id, queue, fields} a job, {2} suspended, {3} retiring, {4} the worker is not registered.
+local function claim()
+  local w, ex, date, epoch, lease = arg(), arg(), arg(), arg(), number_arg()
+  local queues, held = list_arg(), list_arg()
+  for i = 1, #held, 2 do                             -- what blocking pops moved goes back to the head; priority decides anew
+    if redis.call('LREM', intermediate_key(held[i]), 1, held[i + 1]) > 0 then
+      redis.call('LPUSH', list_key(held[i]), held[i + 1])
+    end
+  end
+  local me = redis.call('HMGET', worker_key(w), 'birth', 'rqk_retiring', 'state')
+  if not me[1] then return { 4 } end
+  if me[2] then return { 3 } end
+  if redis.call('EXISTS', K.suspended) == 1 then return { 2 } end
+  for _, q in ipairs(queues) do
+    while true do
+      local id = redis.call('LPOP', list_key(q))
+      if not id then break end
+      local job = redis.call('HGETALL', job_key(id))
+      local status, data, origin
+      for i = 1, #job, 2 do
+        if job[i] == 'status' then status = job[i + 1] elseif job[i] == 'data' then data = true
+        elseif job[i] == 'origin' then origin = job[i + 1] end
+      end
+      if data and not LEFTOVER[status] and not (status == 'started' and is_running(id, origin or q)) then
+        local home = (origin and origin ~= '') and origin or q
+        local mark = id .. ':' .. ex
+        redis.call('HSET', K.execution .. mark, 'id', ex, 'job_id', id, 'worker_name', w, 'created_at', epoch, 'last_heartbeat', epoch)
+        redis.call('EXPIRE', K.execution .. mark, lease + 60)
+        redis.call('ZADD', K.executions .. id, NOW + lease + 60, ex)
+        redis.call('EXPIRE', K.executions .. id, lease + 120)
+        redis.call('ZADD', K.wip .. home, NOW + lease, mark)
+        redis.call('SADD', held_key(w), mark)
+        redis.call('EXPIRE', held_key(w), lease + 60)
+        redis.call('HSET', worker_key(w), 'state', 'busy', 'current_job', id, 'current_job_working_time', '0', 'last_heartbeat', date)
+        redis.call('HSET', job_key(id), 'status', 'started', 'started_at', date, 'last_heartbeat', date, 'worker_name', w)
+        redis.call('PERSIST', job_key(id))
+        return { 1, id, home, job }
+      end
+    end
+  end
+  if me[3] ~= 'idle' then redis.call('HSET', worker_key(w), 'state', 'idle') end
+  return { 0 }
+end

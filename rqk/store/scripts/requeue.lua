@@ -1,0 +1,11 @@
+-- Take a job out of a registry and put it back into its queue, in one step.
+-- ARGV: registry ('failed', 'finished', 'canceled', 'deferred', 'scheduled'), registry's queue, job id, '1' for the front, date.
+-- Returns 1 done, 0 it is not in that registry, -1 its hash is gone (the entry is removed).
+local registry, q, id, front, date = arg(), arg(), arg(), arg() == '1', arg()
+if redis.call('ZREM', K[registry] .. q, id) == 0 then return 0 end
+if redis.call('HEXISTS', job_key(id), 'data') == 0 then return -1 end
+local origin = redis.call('HGET', job_key(id), 'origin')
+redis.call('HSET', job_key(id), 'started_at', '', 'ended_at', '', 'worker_name', '')
+redis.call('HDEL', job_key(id), 'exc_info', 'rqk_deliveries')
+enter(id, (origin and origin ~= '') and origin or q, front, date)
+return 1

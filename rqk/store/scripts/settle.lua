@@ -1,0 +1,78 @@
+-- Move a started job to where its attempt ended, and claim the next one in the same step.
+-- ARGV: worker ('' for a sweep), job id, execution id, queue, the status the job must have ('started'; 'queued' for an attempt that
+--   was prepared and never started), '1' if only an expired lease may be taken, date, new status,
+--   place ('' none, 'back', 'front', 'due'), due epoch, registry ('', 'finished', 'failed'), score ('+n' = now + n, else as it is),
+--   job ttl ('' leave, '0' delete, n seconds), result ttl ('' leave, '-1' persist, n seconds),
+--   outcome for dependents ('', 'finished', 'failed'), '1' if a rate-limit slot is given back,
+--   worker counter ('' none), working seconds, count + field/value pairs for the job, count + field/value pairs of the result entry,
+--   '1' + arguments of claim() to claim, or ''.
+-- Returns {code, claim's reply or {0}}: 1 written, 0 lease lost, 2 job deleted meanwhile, 3 enqueued anew meanwhile, 4 canceled meanwhile and left so.
+local w, id, ex, q, expected, expired_only, date = arg(), arg(), arg(), arg(), arg(), arg(), arg()
+local status, place, due, registry, score = arg(), arg(), arg(), arg(), arg()
+local job_ttl, result_ttl, outcome, slot = arg(), arg(), arg(), arg()
+local counter, worked = arg(), arg()
+local changes, result = list_arg(), list_arg()
+local go_on = arg() == '1'
+
+local function settle()
+  local lease = id .. ':' .. ex
+  if expired_only == '1' then
+    local ends = redis.call('ZSCORE', K.wip .. q, lease)
+    if not ends or tonumber(ends) > NOW then return 0 end
+  end
+  local runner = w
+  if runner == '' then runner = redis.call('HGET', K.execution .. lease, 'worker_name') or '' end
+  if not end_execution(id, ex, q, runner) then return 0 end
+  if w ~= '' and redis.call('EXISTS', worker_key(w)) == 1 then
+    redis.call('HDEL', worker_key(w), 'current_job')
+    if counter ~= '' then redis.call('HINCRBY', worker_key(w), counter, 1) end
+    if worked ~= '' then redis.call('HINCRBYFLOAT', worker_key(w), 'total_working_time', worked) end
+  end
+  local was = redis.call('HMGET', job_key(id), 'status', 'data', 'rate_limit_key', 'ttl')
+  if not was[2] then return 2 end
+  if was[1] ~= expected then
+    if was[1] ~= 'canceled' then return 3 end
+    if place ~= '' then
+      free_slot(id, was[3], date)
+      return 4
+    end
+    redis.call('ZREM', K.canceled .. q, id)
+  end
+  if expected == 'queued' and redis.call('LPOS', list_key(q), id) then return 3 end
+  redis.call('LREM', intermediate_key(q), 0, id)
+  redis.call('HSET', job_key(id), 'status', status, unpack(changes))
+  if #result > 0 then
+    redis.call('XADD', K.results .. id, 'MAXLEN', '~', '10', '*', unpack(result))
+    if result_ttl == '-1' then redis.call('PERSIST', K.results .. id)
+    elseif result_ttl ~= '' then redis.call('EXPIRE', K.results .. id, result_ttl) end
+  end
+  if registry ~= '' then
+    if score:sub(1, 1) == '+' and score ~= '+inf' then score = NOW + tonumber(score:sub(2)) end
+    redis.call('ZADD', K[registry] .. q, score, id)
+  end
+  if outcome ~= '' then release(id, outcome, date) end
+  if slot == '1' then free_slot(id, was[3], date) end
+  if place == 'due' then
+    redis.call('SADD', K.queues, list_key(q))
+    redis.call('ZADD', K.scheduled .. q, due, id)
+  elseif place ~= '' then
+    redis.call('SADD', K.queues, list_key(q))
+    push(id, q, place == 'front')
+  end
+  if place ~= '' and (tonumber(was[4] or '') or 0) > 0 then expire_job(id, was[4]) end
+  if job_ttl == '0' then
+    local group = redis.call('HGET', job_key(id), 'group_id')
+    if group and group ~= '' then redis.call('SREM', K.group .. group, id) end
+    delete_job(id)
+  elseif job_ttl ~= '' then
+    expire_job(id, job_ttl)
+  end
+  return 1
+end
+
+local code = settle()
+if not go_on then
+  if w ~= '' and redis.call('EXISTS', worker_key(w)) == 1 then redis.call('HSET', worker_key(w), 'state', 'idle') end
+  return { code, { 0 } }
+end
+return { code, claim() }

@@ -1,0 +1,44 @@
+-- Tidy queues: stuck ids go back to the head of their list, expired registry entries and dead workers' names go.
+-- ARGV: seconds an id may stay in an intermediate list without a lease, most ids a queue, count + queue names.
+-- Returns ids put back: queue, id, queue, id, ...
+local patience, most = number_arg(), number_arg()
+local back = {}
+for _, q in ipairs(list_arg()) do
+  redis.call('ZREMRANGEBYSCORE', K.finished .. q, 0, NOW)
+  redis.call('ZREMRANGEBYSCORE', K.failed .. q, 0, NOW)
+  for _, key in ipairs(redis.call('SMEMBERS', K.workers .. ':' .. q)) do
+    if redis.call('EXISTS', key) == 0 then
+      redis.call('SREM', K.workers .. ':' .. q, key)
+      redis.call('SREM', K.workers, key)
+    end
+  end
+  local stuck = redis.call('LRANGE', intermediate_key(q), 0, most - 1)
+  local seen = K.unsettled .. q
+  if #stuck == 0 then
+    redis.call('DEL', seen)
+  else
+    local there = {}
+    for _, id in ipairs(stuck) do
+      there[id] = true
+      if not is_running(id, q) then
+        local since = tonumber(redis.call('HGET', seen, id) or '')
+        if not since then
+          redis.call('HSET', seen, id, NOW)
+        elseif NOW - since >= patience then
+          redis.call('LREM', intermediate_key(q), 1, id)
+          redis.call('HDEL', seen, id)
+          redis.call('DEL', intermediate_key(q) .. ':first_seen:' .. id)
+          if redis.call('HGET', job_key(id), 'status') == 'queued' then
+            redis.call('LPUSH', list_key(q), id)
+            back[#back + 1] = q; back[#back + 1] = id
+          end
+        end
+      end
+    end
+    for _, id in ipairs(redis.call('HKEYS', seen)) do
+      if not there[id] then redis.call('HDEL', seen, id) end
+    end
+    redis.call('EXPIRE', seen, 3600)
+  end
+end
+return back
