@@ -22,6 +22,8 @@ from tests.support.server import Server
 from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
 
+pytest_plugins = ["pytester"]
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Become the parent of orphans, so that a leaked horse is found, and forget the caller's own queue settings."""
@@ -103,17 +105,18 @@ class StartWorker(Protocol):
 
 
 @pytest.fixture
-def start_worker(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[StartWorker]:
+def start_worker(tmp_path: Path, redis_url: str) -> Iterator[StartWorker]:
     """Worker processes of ours for one test, killed at its end if they still run."""
     started: list[WorkerProcess] = []
 
     def start(
         *queues: str, url: str | None = None, options: Sequence[str] = (), ready: bool = True, **env: str
     ) -> WorkerProcess:
-        target = url or str(request.getfixturevalue("redis_url"))
         # A worker of a test serves no metrics unless the test asks, so that workers do not compete for a port.
         words = list(options) if any(word.startswith("--metrics") for word in options) else [*options, "--no-metrics"]
-        worker = WorkerProcess(target, tmp_path / f"worker-{len(started)}.log", *queues, options=words, env=env)
+        worker = WorkerProcess(
+            url or redis_url, tmp_path / f"worker-{len(started)}.log", *queues, options=words, env=env
+        )
         started.append(worker)
         return worker.wait_ready() if ready else worker
 

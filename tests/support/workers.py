@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.support.processes import die_with_parent, is_running
+from tests.support.processes import is_running, tied_to_us
 from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,13 +34,12 @@ class ProcessWithLog:
         self.log_path = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                self.command,
+                tied_to_us(self.command),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=user_environment(env),
                 cwd=cwd or ROOT,
-                preexec_fn=die_with_parent(),
             )
 
     @property
