@@ -1,0 +1,1 @@
+"""Proof that rqk and real RQ share one Redis."""
