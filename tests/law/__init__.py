@@ -1,0 +1,1 @@
+"""Laws of the house, checked by machine so that nobody has to remember them."""
