@@ -76,6 +76,9 @@ def measure(server: Server, version: str, size: Size, say: Console) -> list[repo
     def percentile(module: str, percent: int) -> float:
         return 1000 * quantiles(waits[module], n=100, method="inclusive")[percent - 1]
 
+    def rate(module: str, at: int) -> float:
+        return median(found[at] for found in rates[module])
+
     forked, recycled, worker, simple = (
         speed[name] for name in ("rqk forked", "rqk recycled", "rq forked", "rq simple")
     )
@@ -91,12 +94,8 @@ def measure(server: Server, version: str, size: Size, say: Console) -> list[repo
             simple.jobs_per_second,
             target=10,
         ),
-        *(
-            row(
-                f"enqueue, {words}", "jobs/s", *(median(rate[at] for rate in rates[m]) for m in ("rqk", "rq")), target=2
-            )
-            for at, words in enumerate(("one by one", "many at once"))
-        ),
+        row("enqueue, one by one", "jobs/s", rate("rqk", 0), rate("rq", 0), target=2),
+        row("enqueue, many at once", "jobs/s", rate("rqk", 1), rate("rq", 1), target=2),
         *(
             row(
                 f"enqueue to result, p{percent}",
