@@ -57,7 +57,9 @@ def resolve_serializer(serializer: Serializer | str | None = None) -> Serializer
         try:
             found = getattr(import_module(module), name) if module else import_module(name)
         except (ImportError, AttributeError) as error:
-            raise ImportError(f"serializer {serializer!r} cannot be imported: {error}; give 'json', 'pickle' or a dotted path") from error
+            raise ImportError(
+                f"serializer {serializer!r} cannot be imported: {error}; give 'json', 'pickle' or a dotted path"
+            ) from error
     for method in ("dumps", "loads"):
         if not callable(getattr(found, method, None)):
             raise NotImplementedError(f"serializer {serializer!r} has no {method}()")

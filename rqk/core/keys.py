@@ -37,7 +37,9 @@ PUBSUB = PREFIX + "pubsub:"
 RATE_LIMIT = PREFIX + "rl:"
 RATE_LIMIT_KEYS = PREFIX + "rl-keys"  # SET of rate-limit names in use
 JANITOR_LOCK = EXTENSION + "janitor"  # STRING with a TTL; the worker that holds it sweeps for the whole Redis
-UNSETTLED = EXTENSION + "intermediate:"  # HASH job id -> epoch seconds when a sweep first saw it in the intermediate list
+UNSETTLED = (
+    EXTENSION + "intermediate:"
+)  # HASH job id -> epoch seconds when a sweep first saw it in the intermediate list
 
 
 def queue(name: str) -> str:

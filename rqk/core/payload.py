@@ -43,7 +43,9 @@ def encode_call(call: Call, serializer: Serializer) -> bytes:
     try:
         plain = serializer.dumps((call.func_name, call.instance, call.args, call.kwargs))
     except Exception as error:  # noqa: BLE001 - serializers raise whatever user classes raise in __reduce__ and the like
-        raise SerializationError(f"{call.func_name}: {_culprit(call, serializer)} cannot be serialized: {error}") from error
+        raise SerializationError(
+            f"{call.func_name}: {_culprit(call, serializer)} cannot be serialized: {error}"
+        ) from error
     return zlib.compress(plain)
 
 
@@ -89,7 +91,12 @@ def peek_func_name(data: bytes) -> str | None:
             first = json.loads(plain)[0]
             return first if isinstance(first, str) else None
         for opcode, argument, _ in pickletools.genops(plain):
-            if isinstance(argument, str) and opcode.name in {"SHORT_BINUNICODE", "BINUNICODE", "UNICODE", "BINUNICODE8"}:
+            if isinstance(argument, str) and opcode.name in {
+                "SHORT_BINUNICODE",
+                "BINUNICODE",
+                "UNICODE",
+                "BINUNICODE8",
+            }:
                 return argument
     except Exception:  # noqa: BLE001 - bytes of any other serializer may raise anything
         return None

@@ -15,9 +15,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def to_date(moment: datetime) -> str:
     """A date as hashes hold it: UTC, always six digits of fraction, ``2026-11-23T22:50:51.676309Z``."""
     utc = moment.astimezone(UTC) if moment.tzinfo is not None else moment
-    return (
-        f"{utc.year:04d}-{utc.month:02d}-{utc.day:02d}T{utc.hour:02d}:{utc.minute:02d}:{utc.second:02d}.{utc.microsecond:06d}Z"
-    )
+    return f"{utc.year:04d}-{utc.month:02d}-{utc.day:02d}T{utc.hour:02d}:{utc.minute:02d}:{utc.second:02d}.{utc.microsecond:06d}Z"
 
 
 def from_date(text: str | bytes) -> datetime:
@@ -53,5 +51,7 @@ def parse_duration(value: int | float | str | None) -> int | None:
         pass
     match = _DURATION.match(value)
     if match is None:
-        raise TimeoutFormatError(f"{value!r} is not a duration; give seconds, or a number with s, m, h or d such as '90s' or '1h'")
+        raise TimeoutFormatError(
+            f"{value!r} is not a duration; give seconds, or a number with s, m, h or d such as '90s' or '1h'"
+        )
     return int(match[1]) * _UNIT_SECONDS[match[2].lower()]

@@ -1,0 +1,240 @@
+"""How an attempt ended and where its job goes: one value that settle.lua carries out in one step.
+
+Sources: docs/protocol.md 3.6 to 3.10. Every rule takes the job, the time and what happened, and returns a Move.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Literal
+
+from rqk.core.codec import encode_result
+from rqk.core.records import JobRecord, ResultRecord, ResultType
+from rqk.core.retry import Again, Later, Never, after_failure, after_returned_retry, next_repeat
+from rqk.core.states import JobStatus
+from rqk.core.times import to_date, to_epoch
+
+DEFAULT_RESULT_TTL = 500  # seconds; RQ's default
+DEFAULT_FAILURE_TTL = 31_536_000  # seconds: a year; RQ's default
+DELIVERIES = "rqk_deliveries"  # job field of ours: how often a worker died with it
+
+Place = Literal["", "back", "front", "due"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a job, as its worker knows it."""
+
+    execution_id: str
+    worker_name: str
+    started_at: datetime | None
+    ended_at: datetime | None
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return max((self.ended_at - self.started_at).total_seconds(), 0.0) if self.started_at and self.ended_at else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """Where a job goes after an attempt. Empty strings mean "leave as it is"."""
+
+    status: JobStatus
+    fields: dict[str, bytes] = field(default_factory=dict)
+    place: Place = ""
+    due: str = ""
+    registry: Literal["", "finished", "failed"] = ""
+    score: str = ""  # "+n": n seconds from the server's now; else literally
+    job_ttl: str = ""
+    result: dict[str, bytes] = field(default_factory=dict)
+    result_ttl: str = ""
+    release: Literal["", "finished", "failed"] = ""
+    frees_slot: bool = True
+    counter: Literal["", "successful_job_count", "failed_job_count"] = ""
+    webhook: Literal["", "finished", "failed"] = ""
+
+
+def _ending(attempt: Attempt) -> dict[str, bytes]:
+    fields = {"worker_name": attempt.worker_name.encode()}
+    if attempt.started_at is not None:
+        fields["started_at"] = to_date(attempt.started_at).encode()
+    if attempt.ended_at is not None:
+        ended = to_date(attempt.ended_at).encode()
+        fields |= {"ended_at": ended, "last_heartbeat": ended}
+    return fields
+
+
+def _result(
+    kind: ResultType, attempt: Attempt, *, value: bytes | None = None, exc: str | None = None
+) -> dict[str, bytes]:
+    return encode_result(
+        ResultRecord(
+            kind,
+            attempt.worker_name,
+            return_value=value,
+            exc_string=exc,
+            execution_id=attempt.execution_id or None,
+            execution_started_at=to_epoch(attempt.started_at) if attempt.started_at else None,
+            execution_ended_at=to_epoch(attempt.ended_at) if attempt.ended_at else None,
+        )
+    )
+
+
+def _lasting(ttl: int) -> tuple[str, str]:
+    """Registry score and TTL of job and result for a success."""
+    return ("+inf", "-1") if ttl < 0 else (f"+{ttl}", str(ttl))
+
+
+def _again(verdict: Again | Later) -> tuple[JobStatus, Place, str]:
+    if isinstance(verdict, Later):
+        return JobStatus.SCHEDULED, "due", str(int(to_epoch(verdict.due)))
+    return JobStatus.QUEUED, "front" if verdict.at_front else "back", ""
+
+
+def finished(
+    job: JobRecord, attempt: Attempt, value: bytes | None, now: datetime, default_result_ttl: int = DEFAULT_RESULT_TTL
+) -> Move:
+    """Success. ``value`` is the serialized return value, None if the job returned None."""
+    ttl = default_result_ttl if job.result_ttl is None else job.result_ttl
+    repeat = next_repeat(job, now)
+    status, fields = JobStatus.FINISHED, _ending(attempt)
+    place: Place = ""
+    due = ""
+    if repeat is not None:
+        status, place, due = _again(repeat.when)
+        fields |= {"repeats_left": b"%d" % repeat.left, "repeat_intervals": repeat.intervals}
+        if place != "due":
+            fields["enqueued_at"] = to_date(now).encode()
+    move = Move(
+        status,
+        fields,
+        place=place,
+        due=due,
+        job_ttl="" if place or ttl < 0 else str(ttl),
+        release="finished",
+        frees_slot=place != "back",
+        counter="successful_job_count",
+        webhook="finished",
+    )
+    if ttl == 0:
+        return move
+    score, result_ttl = _lasting(ttl)
+    return replace(
+        move,
+        registry="finished",
+        score=score,
+        result=_result(ResultType.SUCCESSFUL, attempt, value=value),
+        result_ttl=result_ttl,
+    )
+
+
+def _final_failure(job: JobRecord, attempt: Attempt, status: JobStatus, result: dict[str, bytes]) -> Move:
+    ttl = DEFAULT_FAILURE_TTL if job.failure_ttl is None else job.failure_ttl
+    failed_for_good = status is JobStatus.FAILED
+    return Move(
+        status,
+        _ending(attempt),
+        registry="" if ttl == 0 else "failed",
+        score=str(ttl) if ttl < 0 else f"+{ttl}",
+        job_ttl="" if ttl < 0 else str(ttl),
+        result={} if ttl == 0 else result,
+        result_ttl="" if job.failure_ttl is None or ttl < 0 else str(ttl),
+        counter="failed_job_count",
+        release="failed" if failed_for_good else "",
+        webhook="failed" if failed_for_good else "",
+    )
+
+
+def failed(job: JobRecord, attempt: Attempt, exc_string: str, now: datetime) -> Move:
+    """An exception, a dead process or an abandoned job: a retry if one is left, else the failed registry."""
+    verdict = after_failure(job, now)
+    if isinstance(verdict, Never):
+        return _final_failure(job, attempt, JobStatus.FAILED, _result(ResultType.FAILED, attempt, exc=exc_string))
+    status, place, due = _again(verdict)
+    fields = _ending(attempt) | {"retries_left": b"%d" % ((job.retries_left or 0) - 1)}
+    if place != "due":
+        fields["enqueued_at"] = to_date(now).encode()
+    return Move(status, fields, place=place, due=due, counter="failed_job_count", frees_slot=place == "due")
+
+
+def stopped(job: JobRecord, attempt: Attempt, text: str) -> Move:
+    """Stopped on a user's request: in the failed registry, never retried."""
+    unfinished = Attempt(attempt.execution_id, attempt.worker_name, attempt.started_at, None)
+    return _final_failure(job, unfinished, JobStatus.STOPPED, _result(ResultType.FAILED, unfinished, exc=text))
+
+
+def returned_retry(
+    job: JobRecord,
+    attempt: Attempt,
+    value: bytes | None,
+    now: datetime,
+    *,
+    most: int,
+    intervals: tuple[int, ...],
+    at_front: bool,
+) -> Move:
+    """The function returned a Retry."""
+    verdict = after_returned_retry(job, most, intervals, at_front, now)
+    if isinstance(verdict, Never):
+        return _final_failure(
+            job, attempt, JobStatus.FAILED, _result(ResultType.MAX_RETRIES_EXCEEDED, attempt, value=value)
+        )
+    status, place, due = _again(verdict)
+    fields = _ending(attempt) | {"number_of_retries": b"%d" % ((job.number_of_retries or 0) + 1)}
+    if at_front:
+        fields["enqueue_at_front_on_retry"] = b"1"
+    if place != "due":
+        fields["enqueued_at"] = to_date(now).encode()
+    ttl = "" if job.failure_ttl is None else str(job.failure_ttl)
+    return Move(
+        status,
+        fields,
+        place=place,
+        due=due,
+        result=_result(ResultType.RETRIED, attempt, value=value),
+        result_ttl=ttl,
+        counter="failed_job_count",
+        frees_slot=place == "due",
+    )
+
+
+def put_back(now: datetime, *, deliveries: int | None = None) -> Move:
+    """Back to the head of its queue as if it had not been started; the user's retries are not touched."""
+    fields = {"started_at": b"", "ended_at": b"", "worker_name": b"", "enqueued_at": to_date(now).encode()}
+    if deliveries is not None:
+        fields[DELIVERIES] = b"%d" % deliveries
+    return Move(JobStatus.QUEUED, fields, place="front", frees_slot=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What becomes of a job whose worker died."""
+
+    abandoned: Literal["fail", "requeue"] = "fail"
+    max_deliveries: int = 3  # how many workers may die with a job before it fails after all
+
+
+def abandoned(job: JobRecord, execution_id: str, policy: Policy, now: datetime, reason: str | None = None) -> Move:
+    """A started job whose lease ended, or whose worker is known to be dead."""
+    seen = deliveries_of(job) + 1
+    if policy.abandoned == "requeue" and seen < policy.max_deliveries:
+        return put_back(now, deliveries=seen)
+    # RQ's readers (and people's searches) know this sentence.
+    text = f"Moved to FailedJobRegistry, due to AbandonedJobError, at {now.replace(tzinfo=None)}"
+    if reason:
+        text += f"\n{reason}"
+    if policy.abandoned == "requeue":
+        text += f"\n{seen} workers died while they ran this job (the limit is {policy.max_deliveries})."
+    move = failed(job, Attempt(execution_id, "", job.started_at, now), text, now)
+    fields = {name: value for name, value in move.fields.items() if name not in {"worker_name", "last_heartbeat"}}
+    return replace(move, fields=fields, counter="")
+
+
+def deliveries_of(job: JobRecord) -> int:
+    """How many workers have died with this job so far."""
+    for name, raw in job.extra:
+        if name == DELIVERIES and raw.isdigit():
+            return int(raw)
+    return 0

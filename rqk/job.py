@@ -1,0 +1,460 @@
+"""A job as users hold it: fetch it, ask how it fares, read its result, cancel, requeue or delete it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import uuid4
+
+from rqk import clock
+from rqk.connections import resolve_connection
+from rqk.core import keys
+from rqk.core.codec import encode_job
+from rqk.core.payload import Call, Serializer, call_string, decode_call, describe_callable, encode_call
+from rqk.core.records import JobRecord
+from rqk.core.states import JobStatus
+from rqk.core.times import parse_duration
+from rqk.errors import InvalidJobOperation, NoSuchJobError, SerializationError
+from rqk.policies import Callback, Dependency, Repeat, Retry, as_callback, as_dependency
+from rqk.result import Result
+from rqk.serializers import resolve_serializer
+from rqk.store import jobs, transitions
+from rqk.store import results as streams
+
+if TYPE_CHECKING:
+    from rqk.execution import Execution
+    from rqk.store.connect import Client
+
+_ID = re.compile(r"[A-Za-z0-9_-]+")
+_current: ContextVar[Job | None] = ContextVar("rqk_current_job", default=None)
+_Value = TypeVar("_Value")
+
+
+def validate_job_id(job_id: str) -> str:
+    """The id itself. Raises TypeError or ValueError for what RQ refuses too."""
+    if not isinstance(job_id, str):
+        raise TypeError(f"a job id is text, not {job_id!r}")
+    if not _ID.fullmatch(job_id):
+        raise ValueError(f"a job id holds letters, digits, '-' and '_' only, not {job_id!r}")
+    return job_id
+
+
+def get_current_job(connection: Client | None = None) -> Job | None:
+    """The job whose function is running here; None outside a job."""
+    return _current.get()
+
+
+def set_current(job: Job | None) -> None:
+    """Tell which job runs here; for the horse."""
+    _current.set(job)
+
+
+class Job:
+    """One job. Attributes are those of the moment it was fetched; ``refresh()`` and ``get_status()`` ask Redis again."""
+
+    def __init__(
+        self,
+        id: str | None = None,  # noqa: A002 - RQ's name
+        connection: Client | None = None,
+        serializer: Serializer | str | None = None,
+        *,
+        record: JobRecord | None = None,
+        connection_factory: Callable[[], Client] | None = None,
+    ) -> None:
+        self.record = record or JobRecord(
+            id=validate_job_id(id) if id is not None else str(uuid4()), created_at=clock.now()
+        )
+        self.serializer = resolve_serializer(serializer)
+        self._connection = connection
+        self._connection_factory = connection_factory
+        self._call: Call | None = None
+        self._meta: dict[str, Any] | None = None
+
+    @classmethod
+    def from_record(
+        cls,
+        record: JobRecord,
+        connection: Client | None = None,
+        serializer: Serializer | str | None = None,
+        connection_factory: Callable[[], Client] | None = None,
+    ) -> Job:
+        """A job from its record; the connection is made when it is first needed."""
+        return cls(connection=connection, serializer=serializer, record=record, connection_factory=connection_factory)
+
+    @classmethod
+    def create(
+        cls,
+        func: Callable[..., Any] | str,
+        args: Sequence[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        connection: Client | None = None,
+        result_ttl: int | str | None = None,
+        ttl: int | str | None = None,
+        status: JobStatus | None = None,
+        description: str | None = None,
+        depends_on: Any = None,
+        timeout: int | str | None = None,
+        retry: Retry | None = None,
+        id: str | None = None,  # noqa: A002 - RQ's name
+        origin: str = "",
+        meta: dict[str, Any] | None = None,
+        failure_ttl: int | str | None = None,
+        serializer: Serializer | str | None = None,
+        group_id: str | None = None,
+        *,
+        repeat: Repeat | None = None,
+        on_success: Callback | Callable[..., Any] | str | None = None,
+        on_failure: Callback | Callable[..., Any] | str | None = None,
+        on_stopped: Callback | Callable[..., Any] | str | None = None,
+    ) -> Job:
+        """A job that is not stored yet.
+
+        Raises TypeError or ValueError for a callable that no worker could import, SerializationError for arguments that cannot be stored.
+        """
+        used = resolve_serializer(serializer)
+        instance, func_name = describe_callable(func)
+        positional, named = () if args is None else args, kwargs or {}
+        call = Call(func_name, instance, positional, named)
+        dependency = as_dependency(depends_on)
+        done, missed, halted = as_callback(on_success), as_callback(on_failure), as_callback(on_stopped)
+        record = JobRecord(
+            id=str(uuid4()) if id is None else validate_job_id(id),
+            status=status or JobStatus.CREATED,
+            created_at=clock.now(),
+            data=encode_call(call, used),
+            origin=origin,
+            description=call_string(func_name, positional, named) if description is None else description,
+            timeout=parse_duration(timeout),
+            result_ttl=parse_duration(result_ttl),
+            failure_ttl=parse_duration(failure_ttl),
+            ttl=parse_duration(ttl),
+            meta_raw=_dump_meta(meta, used) if meta else None,
+            group_id=group_id,
+            retries_left=retry.max if retry else None,
+            retry_intervals=tuple(retry.intervals) if retry else None,
+            enqueue_at_front_on_retry=bool(retry and retry.enqueue_at_front),
+            repeats_left=repeat.times if repeat else None,
+            repeat_intervals=tuple(repeat.intervals) if repeat else None,
+            success_callback_name=done.name if done else None,
+            success_callback_timeout=done.timeout if done else None,
+            failure_callback_name=missed.name if missed else None,
+            failure_callback_timeout=missed.timeout if missed else None,
+            stopped_callback_name=halted.name if halted else None,
+            stopped_callback_timeout=halted.timeout if halted else None,
+            dependency_ids=dependency.ids if dependency else (),
+            allow_dependency_failures=dependency.allow_failure
+            if isinstance(dependency, Dependency) and dependency.allow_failure
+            else None,
+            enqueue_at_front=True if dependency and dependency.enqueue_at_front else None,
+        )
+        job = cls.from_record(record, connection, used)
+        job._call = call
+        return job
+
+    # Finding jobs
+    @classmethod
+    def fetch(cls, id: str, connection: Client | None = None, serializer: Serializer | str | None = None) -> Job:  # noqa: A002
+        """The job with this id (``<job>:<execution>`` will do too). Raises NoSuchJobError."""
+        client = resolve_connection(connection)
+        return cls.from_record(jobs.fetch(client, keys.parse_lease(id)[0]), client, serializer)
+
+    @classmethod
+    def fetch_many(
+        cls, job_ids: Iterable[str], connection: Client | None = None, serializer: Serializer | str | None = None
+    ) -> list[Job | None]:
+        """Jobs in the given order, None for those that are gone."""
+        client = resolve_connection(connection)
+        ids = [keys.parse_lease(one)[0] for one in job_ids]
+        return [
+            cls.from_record(record, client, serializer) if record else None for record in jobs.fetch_many(client, ids)
+        ]
+
+    @classmethod
+    def exists(cls, job_id: str, connection: Client | None = None) -> bool:
+        """Whether there is such a job."""
+        return jobs.exists(resolve_connection(connection), job_id)
+
+    @staticmethod
+    def key_for(job_id: str) -> bytes:
+        """The Redis key of a job's hash."""
+        return keys.job(job_id).encode()
+
+    @property
+    def connection(self) -> Client:
+        """The Redis client; made on first use inside a worker."""
+        if self._connection is None:
+            self._connection = self._connection_factory() if self._connection_factory else resolve_connection()
+        return self._connection
+
+    @property
+    def _client(self) -> Client:
+        return resolve_connection(self.connection)
+
+    # What is stored
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.record.id
+
+    def get_id(self) -> str:
+        """The job's id."""
+        return self.record.id
+
+    @property
+    def key(self) -> str:
+        """The key of its hash."""
+        return keys.job(self.id)
+
+    @property
+    def dependents_key(self) -> str:
+        """The key of the set of jobs that wait for it."""
+        return keys.dependents(self.id)
+
+    @property
+    def dependencies_key(self) -> str:
+        """The key of the set of jobs it waits for."""
+        return keys.dependencies(self.id)
+
+    def __getattr__(self, name: str) -> Any:
+        # Plain fields of the record (created_at, origin, timeout, worker_name …) are read as RQ's attributes.
+        record = self.__dict__.get("record")
+        if record is not None and name in JobRecord.__dataclass_fields__:
+            return getattr(record, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _decoded(self) -> Call:
+        if self._call is None:
+            self._call = decode_call(self.record.data, self.serializer)
+        return self._call
+
+    @property
+    def func_name(self) -> str:
+        """Dotted name of the function, or the bare name of a method. Raises DeserializationError."""
+        return self._decoded().func_name
+
+    @property
+    def instance(self) -> Any:
+        """The object a method is bound to, else None."""
+        return self._decoded().instance
+
+    @property
+    def args(self) -> Sequence[Any]:
+        """Positional arguments."""
+        return self._decoded().args
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Keyword arguments."""
+        return dict(self._decoded().kwargs)
+
+    def get_call_string(self) -> str:
+        """The call as text."""
+        call = self._decoded()
+        return call_string(call.func_name, call.args, call.kwargs)
+
+    # How it fares
+    def get_status(self, refresh: bool = True) -> JobStatus:
+        """The status, from Redis unless refresh is False. Raises InvalidJobOperation if the job is gone."""
+        if refresh:
+            self.record = replace(self.record, status=jobs.status(self._client, self.id))
+        if self.record.status is None:
+            raise InvalidJobOperation(f"Failed to retrieve status for job: {self.id}")
+        return self.record.status
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether it waits in its queue."""
+        return self.get_status() is JobStatus.QUEUED
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it runs."""
+        return self.get_status() is JobStatus.STARTED
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it succeeded."""
+        return self.get_status() is JobStatus.FINISHED
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether it failed for good."""
+        return self.get_status() is JobStatus.FAILED
+
+    @property
+    def is_deferred(self) -> bool:
+        """Whether it waits for other jobs."""
+        return self.get_status() is JobStatus.DEFERRED
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it waits for a time."""
+        return self.get_status() is JobStatus.SCHEDULED
+
+    @property
+    def is_canceled(self) -> bool:
+        """Whether it was canceled."""
+        return self.get_status() is JobStatus.CANCELED
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it was stopped while it ran."""
+        return self.get_status() is JobStatus.STOPPED
+
+    def refresh(self) -> None:
+        """Read the job again. Raises NoSuchJobError."""
+        self.record = jobs.fetch(self._client, self.id)
+        self._call = self._meta = None
+
+    def get_position(self) -> int | None:
+        """Place in its queue, 0 is next; None if it does not wait there."""
+        return jobs.position(self._client, self.record.origin or "", self.id)
+
+    def get_executions(self) -> list[Execution]:
+        """Attempts that are under way."""
+        from rqk.execution import Execution
+
+        return Execution.of_job(self.id, self._client)
+
+    # Results
+    def latest_result(self, timeout: float = 0) -> Result | None:
+        """The newest result; waits up to ``timeout`` seconds for the first one."""
+        entry = streams.wait(self._client, self.id, timeout) if timeout > 0 else streams.newest(self._client, self.id)
+        return self._result(entry) if entry else None
+
+    def results(self) -> list[Result]:
+        """All results that are kept, newest first."""
+        return [self._result(entry) for entry in streams.all_of(self._client, self.id)]
+
+    def _result(self, entry: streams.Entry) -> Result:
+        entry_id, created, record = entry
+        return Result(entry_id, self.id, record.type, created, record, self.serializer)
+
+    def return_value(self, refresh: bool = False) -> Any:
+        """What the function returned; None if it has not succeeded (yet)."""
+        latest = self.latest_result()
+        if latest is not None:
+            return latest.return_value if latest.type is Result.Type.SUCCESSFUL else None
+        return self.serializer.loads(self.record.result_raw) if self.record.result_raw else None
+
+    @property
+    def exc_info(self) -> str | None:
+        """The traceback of the newest failure."""
+        latest = self.latest_result()
+        return latest.exc_string if latest else None
+
+    # Meta
+    @property
+    def meta(self) -> dict[str, Any]:
+        """The user's dictionary; stored by save_meta()."""
+        if self._meta is None:
+            self._meta = _load_meta(self.record.meta_raw, self.serializer)
+        return self._meta
+
+    @meta.setter
+    def meta(self, value: dict[str, Any]) -> None:
+        self._meta = value
+
+    def get_meta(self, refresh: bool = True) -> dict[str, Any]:
+        """The dictionary, from Redis unless refresh is False."""
+        if refresh:
+            self.record = replace(self.record, meta_raw=jobs.fetch(self._client, self.id).meta_raw)
+            self._meta = None
+        return self.meta
+
+    def save_meta(self) -> None:
+        """Store the dictionary."""
+        raw = _dump_meta(self.meta, self.serializer)
+        jobs.write(self._client, self.id, {"meta": raw})
+        self.record = replace(self.record, meta_raw=raw)
+
+    # Acting
+    def save(self) -> None:
+        """Store all fields of a job that is not in a queue yet."""
+        if self._meta:
+            self.record = replace(self.record, meta_raw=_dump_meta(self._meta, self.serializer))
+        jobs.write(self._client, self.id, encode_job(self.record))
+
+    def cancel(self, enqueue_dependents: bool = False, remove_from_dependencies: bool = False) -> None:
+        """Take the job out of its queue or registry and mark it canceled; a running job is not interrupted.
+
+        Raises InvalidJobOperation if it is canceled already, NoSuchJobError if it is gone.
+        """
+        done = transitions.cancel(
+            self._client,
+            self.id,
+            clock.now(),
+            release_dependents=enqueue_dependents,
+            leave_dependencies=remove_from_dependencies,
+        )
+        if done is transitions.Canceled.GONE:
+            raise NoSuchJobError(f"No such job: {self.id}")
+        if done is transitions.Canceled.ALREADY:
+            raise InvalidJobOperation(f"Cannot cancel already canceled job: {self.id}")
+        self.record = replace(self.record, status=JobStatus.CANCELED)
+
+    def requeue(self, at_front: bool = False) -> Job:
+        """Put a failed job back into its queue. Raises InvalidJobOperation if it is not in the failed registry."""
+        done = transitions.requeue(
+            self._client, "failed", self.record.origin or "", self.id, clock.now(), at_front=at_front
+        )
+        if done is not transitions.Requeued.DONE:
+            raise InvalidJobOperation(
+                f"Cannot requeue job {self.id}: it is not among the failed jobs of queue {self.record.origin!r}"
+            )
+        self.refresh()
+        return self
+
+    def delete(self, remove_from_queue: bool = True, delete_dependents: bool = False) -> None:
+        """Remove the job, its results and its traces; a running job is not interrupted."""
+        transitions.delete(
+            self._client, [self.id], clock.now(), from_list=remove_from_queue, dependents=delete_dependents
+        )
+
+    @property
+    def dependency_ids(self) -> list[str]:
+        """Ids of the jobs it waits or waited for."""
+        return jobs.ids_in(self._client, self.dependencies_key) or list(self.record.dependency_ids)
+
+    @property
+    def dependent_ids(self) -> list[str]:
+        """Ids of the jobs that wait for it."""
+        return jobs.ids_in(self._client, self.dependents_key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Job) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r}, enqueued_at={self.record.enqueued_at!r})"
+
+    def __str__(self) -> str:
+        return f"<Job {self.id}: {self.record.description}>"
+
+
+def _dump_meta(meta: dict[str, Any], serializer: Serializer) -> bytes:
+    try:
+        return serializer.dumps(meta)
+    except Exception as error:  # noqa: BLE001 - serializers raise whatever user classes raise
+        raise SerializationError(f"meta cannot be stored: {error}") from error
+
+
+def _load_meta(raw: bytes | None, serializer: Serializer) -> dict[str, Any]:
+    if not raw:
+        return {}
+    try:
+        value = serializer.loads(raw)
+    except Exception:  # noqa: BLE001 - as RQ does, unreadable meta is shown, not raised
+        return {"unserialized": raw}
+    return value if isinstance(value, dict) else {"unserialized": raw}
+
+
+def enqueued(record: JobRecord, queue: str, now: datetime) -> JobRecord:
+    """The record of a job at the moment it enters a queue."""
+    return replace(record, status=JobStatus.QUEUED, origin=queue, enqueued_at=now)

@@ -1,0 +1,283 @@
+"""A client from a URL, one-connection lines for the worker, and the translation of redis-py's errors into ours."""
+
+from __future__ import annotations
+
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import redis
+from redis import exceptions as wire
+from redis.connection import ConnectionPool
+from redis.sentinel import Sentinel
+
+from rqk.errors import BadUrl, StoreError, StoreRefused, StoreTooOld, StoreUnavailable, WrongKeyType
+
+Client = redis.Redis
+
+CONNECT_TIMEOUT_S = 5.0
+SOCKET_TIMEOUT_S = 10.0  # a server that is silent for longer is taken for dead; blocking pops add their own time
+_OLDEST = (6, 2)
+_LATER = (
+    *(
+        "LOADING",
+        "READONLY",
+        "MASTERDOWN",
+        "TRYAGAIN",
+        "CLUSTERDOWN",
+        "BUSY ",
+        "MISCONF",
+        "OOM ",
+        "NOREPLICAS",
+        "UNBLOCKED",
+    ),
+    "max number of clients",
+)
+_LOGIN = (wire.AuthenticationError, wire.AuthorizationError, wire.NoPermissionError)
+_AWAY = (wire.ConnectionError, wire.TimeoutError, wire.ReadOnlyError, OSError)
+
+
+class Executor(Protocol):
+    """Whatever sends one command and returns its answer: a client, or a line."""
+
+    def execute_command(self, *args: Any) -> Any:
+        """Send and wait."""
+
+
+# The caller may catch either our error or redis-py's: both are bases of what is raised.
+class _Unavailable(StoreUnavailable, wire.ConnectionError):
+    """Redis did not answer, or is not ready yet; asking again later may help."""
+
+
+class _Refused(StoreRefused, wire.AuthenticationError):
+    """Redis refused the connection's credentials or permissions; asking again will not help."""
+
+
+class _WrongType(WrongKeyType, wire.ResponseError):
+    """A key under rqk's prefix holds another Redis type than RQ's wire protocol says."""
+
+
+class _Failed(StoreError, wire.ResponseError):
+    """Redis answered with an error."""
+
+
+def _translated(error: Exception, where: str) -> StoreError:
+    text = str(error)
+    if isinstance(error, _LOGIN) or text.startswith(("WRONGPASS", "NOAUTH", "NOPERM")):
+        return _Refused(f"{where} refused the connection: {text}")
+    if isinstance(error, _AWAY) or any(word in text for word in _LATER):
+        return _Unavailable(f"no usable answer from {where}: {text or type(error).__name__}")
+    if "WRONGTYPE" in text:
+        return _WrongType(f"{where}: {text}")
+    if "unknown command" in text.lower() and "EVALSHA" not in text:
+        return StoreTooOld(f"{where} is too old ({text}); rqk needs Redis 6.2 or newer, or any Valkey")
+    return _Failed(f"{where}: {text}")
+
+
+@contextmanager
+def errors_of(where: str) -> Iterator[None]:
+    """Raise redis-py's errors as ours, with the cause kept."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except (wire.RedisError, OSError) as error:
+        raise _translated(error, where) from error
+
+
+@contextmanager
+def talk(client: Client) -> Iterator[Any]:
+    """The client, untyped (redis-py types answers as unions, ours are bytes), with its errors raised as ours."""
+    try:
+        yield client
+    except StoreError:
+        raise
+    except (wire.RedisError, OSError) as error:
+        raise _translated(error, describe(client)) from error
+
+
+def describe(client: Client) -> str:
+    """``host:port`` (or the socket's path) of a client, never with a password."""
+    pool: Any = client.connection_pool
+    kwargs = pool.connection_kwargs
+    service = getattr(pool, "service_name", None)
+    if service:
+        return f"Redis master {service!r} (by Sentinel)"
+    if "path" in kwargs:
+        return f"Redis at {kwargs['path']}"
+    return f"Redis at {kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
+
+
+def masked(url: str) -> str:
+    """A URL without its password, for messages."""
+    return re.sub(r"(://[^/@]*?):[^@/]*@", r"\1:***@", url)
+
+
+def _keepalive() -> dict[str, Any]:
+    """Notice a silent fail-over in about half a minute instead of hours."""
+    options: dict[int, int] = {}
+    if sys.platform == "linux":
+        options = {socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
+    return {"socket_keepalive": True, "socket_keepalive_options": options}
+
+
+def connect(url: str) -> Client:
+    """A client for ``redis://``, ``rediss://``, ``unix://`` or ``redis+sentinel://[user:password@]host:port[,host:port…]/master[/db]``.
+
+    Nothing is sent yet. ``rediss+sentinel://`` uses TLS to master and sentinels. Query parameters of redis-py (``ssl_ca_certs``,
+    ``ssl_certfile`` and so on) are passed on. Raises BadUrl for a URL that cannot be understood.
+    """
+    scheme = url.partition("://")[0].lower()
+    timeouts: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": SOCKET_TIMEOUT_S}
+    try:
+        if scheme in {"redis+sentinel", "rediss+sentinel"}:
+            return _by_sentinel(url, tls=scheme.startswith("rediss"), timeouts=timeouts)
+        if scheme in {"redis", "rediss"}:
+            return redis.Redis.from_url(url, **timeouts, **_keepalive())
+        if scheme == "unix":
+            return redis.Redis.from_url(url, **timeouts)
+    except ValueError as error:
+        raise BadUrl(f"{masked(url)}: {error}") from error
+    raise BadUrl(f"{masked(url)}: a Redis URL starts with redis://, rediss://, unix:// or redis+sentinel://")
+
+
+_sentinel: Any = Sentinel  # redis-py leaves it untyped
+
+
+def _by_sentinel(url: str, *, tls: bool, timeouts: dict[str, Any]) -> Client:
+    parts = urlsplit(url.split("://", 1)[0].replace("+", "") + "://" + url.split("://", 1)[1])
+    login, _, hosts = parts.netloc.rpartition("@")
+    path = [piece for piece in parts.path.split("/") if piece]
+    if not hosts or not path:
+        raise BadUrl(f"{masked(url)}: give redis+sentinel://host:port[,host:port]/master[/db]")
+    sentinels: list[tuple[str, int]] = []
+    for entry in hosts.split(","):
+        host, _, port = entry.rpartition(":") if ":" in entry else (entry, "", "26379")
+        if not port.isdigit():
+            raise BadUrl(f"{masked(url)}: {entry!r} is not host:port")
+        sentinels.append((host.strip("[]"), int(port)))
+    if len(path) > 1 and not path[1].isdigit():
+        raise BadUrl(f"{masked(url)}: the database must be a number, not {path[1]!r}")
+    user, _, password = login.partition(":")
+    query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    own = {
+        "username": unquote(user) or None,
+        "password": unquote(password) or None,
+        "db": int(path[1]) if len(path) > 1 else 0,
+    }
+    security: dict[str, Any] = {"ssl": True} if tls else {}
+    security |= {name: value for name, value in query.items() if name.startswith("ssl_")}
+    sentinel_kwargs: dict[str, Any] = {**timeouts, **security}
+    if "sentinel_password" in query:
+        sentinel_kwargs |= {"password": query["sentinel_password"], "username": query.get("sentinel_username")}
+    sentinel: Any = _sentinel(sentinels, sentinel_kwargs=sentinel_kwargs, **timeouts, **security, **_keepalive(), **own)
+    client: Client = sentinel.master_for(unquote(path[0]))
+    return client
+
+
+def bytes_client(client: Client) -> Client:
+    """The client itself, or a twin whose answers are bytes if this one decodes them."""
+    pool: Any = client.connection_pool
+    if not pool.connection_kwargs.get("decode_responses"):
+        return client
+    kwargs = {**pool.connection_kwargs, "decode_responses": False}
+    if hasattr(pool, "sentinel_manager"):
+        twin: Client = pool.sentinel_manager.master_for(pool.service_name, **{"decode_responses": False})
+        return twin
+    return redis.Redis(connection_pool=ConnectionPool(connection_class=pool.connection_class, **kwargs))
+
+
+class Line:
+    """One connection of one's own, outside any pool: can be waited on with a selector and dropped after a fork.
+
+    Not for several threads. Reconnects on the next command after an error; that command itself is never repeated unasked.
+    """
+
+    def __init__(self, client: Client, timeout_s: float | None = SOCKET_TIMEOUT_S) -> None:
+        self._pool: Any = client.connection_pool
+        self._timeout = timeout_s
+        self._connection: Any = None
+        self.where = describe(client)
+
+    def _open(self) -> Any:
+        if self._connection is None:
+            connection: Any = self._pool.make_connection()
+            connection.socket_timeout = self._timeout
+            # The worker decides itself what is safe to repeat.
+            connection.retry = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
+            self._connection = connection
+        if self._connection._sock is None:  # noqa: SLF001 - redis-py has no public way to ask
+            self._connection.connect()
+        return self._connection
+
+    def execute_command(self, *args: Any) -> Any:
+        """Send one command and wait for its answer."""
+        self.send(*args)
+        return self.read()
+
+    def send(self, *args: Any) -> None:
+        """Send one command; its answer is read later with :meth:`read`."""
+        try:
+            with errors_of(self.where):
+                self._open().send_command(*args, check_health=False)
+        except StoreUnavailable:
+            self.close()
+            raise
+
+    def read(self) -> Any:
+        """The next answer; error answers are raised."""
+        try:
+            with errors_of(self.where):
+                return self._open().read_response()
+        except wire.NoScriptError:
+            raise
+        except StoreUnavailable:
+            self.close()
+            raise
+
+    def pending(self) -> bool:
+        """Whether an answer is there, or the connection is broken; does not wait."""
+        return bool(self._connection is not None and self._connection.can_read(timeout=0))
+
+    def fileno(self) -> int:
+        """For selectors; -1 when not connected."""
+        sock = self._connection._sock if self._connection is not None else None  # noqa: SLF001
+        return sock.fileno() if sock is not None else -1
+
+    @property
+    def sock(self) -> socket.socket | None:
+        """The socket, to be closed in a forked child; None when not connected."""
+        return self._connection._sock if self._connection is not None else None  # noqa: SLF001
+
+    def close(self) -> None:
+        """Drop the connection; the next command opens a new one."""
+        if self._connection is not None:
+            self._connection.disconnect()
+            self._connection = None
+
+
+def server_info(client: Executor) -> dict[str, str]:
+    """The ``server`` section of INFO; empty if the user may not ask."""
+    try:
+        raw = client.execute_command("INFO", "server")
+    except (wire.NoPermissionError, StoreRefused):
+        return {}
+    if isinstance(raw, dict):
+        return {str(name): str(value) for name, value in raw.items()}
+    lines = raw.decode().splitlines() if isinstance(raw, bytes) else str(raw).splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def check_server(client: Executor, where: str) -> None:
+    """Raise StoreTooOld for a server before Redis 6.2; a server that may not be asked is trusted."""
+    info = server_info(client)
+    version = info.get("redis_version")
+    if version is None or "valkey_version" in info:
+        return
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if numbers < _OLDEST:
+        raise StoreTooOld(f"{where} is Redis {version}; rqk needs Redis 6.2 or newer, or any Valkey")

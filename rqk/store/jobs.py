@@ -1,0 +1,65 @@
+"""Job hashes: reading them, and the few writes that touch one field."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rqk.core import keys
+from rqk.core.codec import decode_job
+from rqk.core.records import JobRecord
+from rqk.core.states import JobStatus
+from rqk.errors import NoSuchJobError
+from rqk.store.connect import Client, talk
+
+
+def fetch(client: Client, job_id: str) -> JobRecord:
+    """One job. Raises NoSuchJobError, or UnreadableJob for a hash RQ could not read either."""
+    with talk(client) as asked:
+        fields = asked.hgetall(keys.job(job_id))
+    if b"data" not in fields:
+        raise NoSuchJobError(f"No such job: {job_id}")
+    return decode_job(job_id, fields)
+
+
+def fetch_many(client: Client, job_ids: Sequence[str]) -> list[JobRecord | None]:
+    """Jobs in the given order, None for those that are gone; one round trip."""
+    with talk(client) as asked, asked.pipeline(transaction=False) as pipe:
+        for job_id in job_ids:
+            pipe.hgetall(keys.job(job_id))
+        replies = pipe.execute()
+    return [
+        decode_job(job_id, fields) if b"data" in fields else None
+        for job_id, fields in zip(job_ids, replies, strict=True)
+    ]
+
+
+def exists(client: Client, job_id: str) -> bool:
+    """Whether the job is there."""
+    with talk(client) as asked:
+        return bool(asked.exists(keys.job(job_id)))
+
+
+def status(client: Client, job_id: str) -> JobStatus | None:
+    """The status alone; None if the job is gone or was never given one."""
+    with talk(client) as asked:
+        raw = asked.hget(keys.job(job_id), "status")
+    return JobStatus(raw.decode()) if raw else None
+
+
+def write(client: Client, job_id: str, fields: dict[str, bytes]) -> None:
+    """Set fields of a job hash."""
+    with talk(client) as asked:
+        asked.hset(keys.job(job_id), mapping=fields)
+
+
+def position(client: Client, queue: str, job_id: str) -> int | None:
+    """Place in the queue, 0 is next; None if it is not there."""
+    with talk(client) as asked:
+        found = asked.lpos(keys.queue(queue), job_id)
+    return found if isinstance(found, int) else None
+
+
+def ids_in(client: Client, key: str) -> list[str]:
+    """Members of a set of ids, sorted."""
+    with talk(client) as asked:
+        return sorted(member.decode() for member in asked.smembers(key))

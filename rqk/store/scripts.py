@@ -1,0 +1,57 @@
+"""The Lua scripts: read once, run by hash, loaded again when the server has forgotten them.
+
+A script is a ``.lua`` file beside this module; its head says what its arguments and return codes mean. No script declares KEYS:
+which jobs it touches is known only once an id was popped, so a Redis Cluster of several slots is not supported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from redis import exceptions as wire
+
+from rqk.core import keys
+from rqk.store.connect import Client, Executor, describe, errors_of
+
+
+@cache
+def source(name: str) -> str:
+    """The whole text sent to the server: key names, the library, the script."""
+    folder = resources.files("rqk.store") / "scripts"
+    library = (folder / "lib.lua").read_text(encoding="utf-8")
+    return keys.lua_table() + library + (folder / f"{name}.lua").read_text(encoding="utf-8")
+
+
+@cache
+def digest(name: str) -> str:
+    """The hash the server knows the script by."""
+    return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+
+
+def run(executor: Executor, name: str, *args: Any) -> Any:
+    """Run a script. Raises StoreError and its kin."""
+    where = describe(executor) if isinstance(executor, Client) else getattr(executor, "where", "Redis")
+    with errors_of(where):
+        try:
+            return executor.execute_command("EVALSHA", digest(name), 0, *args)
+        except wire.RedisError as error:
+            if not isinstance(error, wire.NoScriptError) and "NOSCRIPT" not in str(error):
+                raise
+        # Sent whole after a restart or SCRIPT FLUSH; nothing of it ran before, so this repeats no work.
+        return executor.execute_command("EVAL", source(name), 0, *args)
+
+
+def counted(values: list[Any] | tuple[Any, ...]) -> list[Any]:
+    """A list as scripts read it: its length, then its members."""
+    return [len(values), *values]
+
+
+def flat(fields: dict[str, bytes] | dict[str, str]) -> list[Any]:
+    """Field/value pairs as scripts read them: twice their number, then names and values in turn."""
+    out: list[Any] = [2 * len(fields)]
+    for name, value in fields.items():
+        out += (name, value)
+    return out

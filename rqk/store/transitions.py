@@ -1,0 +1,276 @@
+"""The steps that move jobs. Each is one script, so a process that dies leaves a job wholly before or wholly after the step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, Literal
+
+from rqk.core.codec import Fields, pairs
+from rqk.core.moves import Move
+from rqk.core.times import to_date, to_epoch
+from rqk.store import scripts
+from rqk.store.connect import Executor
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be stored, and where it goes."""
+
+    id: str
+    queue: str
+    fields: dict[str, bytes]
+    place: Literal["back", "front", "due", "nowhere"] = "back"
+    due: float = 0.0  # epoch seconds, for place "due"
+    ttl: int | None = None
+    unique: bool = False
+    group: str = ""
+    depends_on: tuple[str, ...] = ()
+    tolerant: bool = False  # failed dependencies count as met
+
+
+class Stored(IntEnum):
+    """What became of a new job."""
+
+    DUPLICATE = 0
+    STORED = 1
+    DEFERRED = 2
+
+
+_BATCH = 500  # jobs in one script call; keeps one call below some tens of milliseconds
+
+
+def enqueue(executor: Executor, jobs: Sequence[NewJob], now: datetime) -> list[Stored]:
+    """Store jobs, each wholly or not at all; one round trip for up to 500."""
+    replies: list[Stored] = []
+    for start in range(0, len(jobs), _BATCH):
+        batch = jobs[start : start + _BATCH]
+        args: list[Any] = [to_date(now), len(batch)]
+        for job in batch:
+            args += (
+                job.id,
+                job.queue,
+                job.place,
+                int(job.due),
+                "" if job.ttl is None else job.ttl,
+                "1" if job.unique else "",
+                job.group,
+            )
+            args += scripts.counted(job.depends_on)
+            args.append("1" if job.tolerant else "")
+            args += scripts.flat(job.fields)
+        replies += [Stored(code) for code in scripts.run(executor, "enqueue", *args)]
+    return replies
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A job that was started for this worker. ``fields`` are those from before the start."""
+
+    job_id: str
+    execution_id: str
+    queue: str
+    fields: Fields
+
+
+class Refusal(IntEnum):
+    """Why a claim gave no job."""
+
+    EMPTY = 0
+    SUSPENDED = 2
+    RETIRING = 3
+    UNKNOWN_WORKER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An id that a blocking pop moved into its queue's intermediate list."""
+
+    queue: str
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a worker says when it wants a job."""
+
+    worker: str
+    execution_id: str
+    queues: Sequence[str]
+    lease_s: int
+    now: datetime
+    held: Sequence[Held] = ()
+
+    def args(self) -> list[Any]:
+        """As claim() of lib.lua reads it."""
+        out: list[Any] = [
+            self.worker,
+            self.execution_id,
+            to_date(self.now),
+            repr(to_epoch(self.now)),
+            self.lease_s,
+            len(self.queues),
+            *self.queues,
+        ]
+        out.append(2 * len(self.held))
+        for held in self.held:
+            out += (held.queue, held.job_id)
+        return out
+
+
+def _claimed(reply: list[Any], ask: Ask) -> Claimed | Refusal:
+    if reply[0] != 1:
+        return Refusal(reply[0])
+    return Claimed(reply[1].decode(), ask.execution_id, reply[2].decode(), pairs(reply[3]))
+
+
+def claim(executor: Executor, ask: Ask) -> Claimed | Refusal:
+    """Start the next job of the first queue that has one."""
+    return _claimed(scripts.run(executor, "claim", *ask.args()), ask)
+
+
+class Settled(IntEnum):
+    """Whether an outcome was written."""
+
+    LEASE_LOST = 0
+    WRITTEN = 1
+    JOB_DELETED = 2
+    ENQUEUED_ANEW = 3
+    CANCELED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Which attempt is to be settled."""
+
+    job_id: str
+    execution_id: str
+    queue: str
+    worker: str = ""  # empty for a sweep, which is no worker's own work
+    never_started: bool = False  # prepared by RQ and not begun: the job still has status queued
+    expired_only: bool = False
+
+
+def settle(
+    executor: Executor, lease: Lease, move: Move, now: datetime, working_s: float = 0.0, ask: Ask | None = None
+) -> tuple[Settled, Claimed | Refusal]:
+    """Write how an attempt ended, only if its lease is still held, and claim the next job in the same round trip if asked to."""
+    args: list[Any] = [
+        lease.worker,
+        lease.job_id,
+        lease.execution_id,
+        lease.queue,
+        "queued" if lease.never_started else "started",
+        "1" if lease.expired_only else "",
+        to_date(now),
+        move.status.value,
+        move.place,
+        move.due,
+        move.registry,
+        move.score,
+        move.job_ttl,
+        move.result_ttl,
+        move.release,
+        "1" if move.frees_slot else "",
+        move.counter,
+        f"{working_s:.6f}" if move.counter else "",
+        *scripts.flat(move.fields),
+        *scripts.flat(move.result),
+    ]
+    args += ["1", *ask.args()] if ask is not None else [""]
+    code, next_reply = scripts.run(executor, "settle", *args)
+    return Settled(code), _claimed(next_reply, ask) if ask is not None else Refusal.EMPTY
+
+
+def move_due(
+    executor: Executor, scheduler: str, queues: Sequence[str], now: datetime, *, lock_s: int, most: int = 200
+) -> tuple[int, int, float | None]:
+    """Put scheduled jobs whose time has come into their queues. Returns locks held, jobs moved, epoch of the next due one."""
+    owned, moved, soonest = scripts.run(
+        executor, "due", scheduler, lock_s, to_date(now), most, *scripts.counted(list(queues))
+    )
+    return owned, moved, None if soonest == -1 else float(soonest)
+
+
+def unlock(executor: Executor, scheduler: str, queues: Sequence[str]) -> int:
+    """Give scheduler locks back."""
+    return int(scripts.run(executor, "unlock", scheduler, *scripts.counted(list(queues))))
+
+
+def sweep(executor: Executor, queues: Sequence[str], *, patience_s: int, most: int = 1000) -> list[Held]:
+    """Tidy queues; returns the ids that went from an intermediate list back to the head of their queue."""
+    reply = scripts.run(executor, "sweep", patience_s, most, *scripts.counted(list(queues)))
+    names = [item.decode() for item in reply]
+    return [Held(queue, job_id) for queue, job_id in zip(names[::2], names[1::2], strict=True)]
+
+
+class Requeued(IntEnum):
+    """What became of a requeue."""
+
+    GONE = -1
+    NOT_THERE = 0
+    DONE = 1
+
+
+def requeue(
+    executor: Executor, registry: str, queue: str, job_id: str, now: datetime, *, at_front: bool = False
+) -> Requeued:
+    """From a registry (``failed``, ``canceled``, …) back into the queue."""
+    return Requeued(scripts.run(executor, "requeue", registry, queue, job_id, "1" if at_front else "", to_date(now)))
+
+
+class Canceled(IntEnum):
+    """What became of a cancellation."""
+
+    GONE = -1
+    ALREADY = 0
+    DONE = 1
+
+
+def cancel(
+    executor: Executor,
+    job_id: str,
+    now: datetime,
+    *,
+    release_dependents: bool = False,
+    leave_dependencies: bool = False,
+) -> Canceled:
+    """Cancel a job that has not started; a running one is not interrupted."""
+    return Canceled(
+        scripts.run(
+            executor,
+            "cancel",
+            job_id,
+            to_date(now),
+            "1" if release_dependents else "",
+            "1" if leave_dependencies else "",
+        )
+    )
+
+
+def delete(
+    executor: Executor, job_ids: Sequence[str], now: datetime, *, from_list: bool = True, dependents: bool = False
+) -> int:
+    """Delete jobs from every place; returns how many existed."""
+    return int(
+        scripts.run(
+            executor,
+            "delete",
+            to_date(now),
+            "1" if from_list else "",
+            "1" if dependents else "",
+            *scripts.counted(list(job_ids)),
+        )
+    )
+
+
+def empty(executor: Executor, queue: str) -> int:
+    """Remove all waiting jobs of a queue, a thousand in a step; returns how many."""
+    total = 0
+    while True:
+        removed = int(scripts.run(executor, "empty", queue, 1000))
+        total += removed
+        if removed < 1000:
+            return total

@@ -1,0 +1,132 @@
+"""Workers: birth, sign of life, retirement, death, and commands to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from rqk.core import keys
+from rqk.core.codec import decode_worker, encode_worker, pairs
+from rqk.core.commands import Command, encode
+from rqk.core.records import WorkerRecord
+from rqk.core.times import to_date, to_epoch
+from rqk.errors import DuplicateWorkerError
+from rqk.store import scripts
+from rqk.store.connect import Client, Executor, talk
+
+
+@dataclass(frozen=True, slots=True)
+class Namesake:
+    """The live worker that has the name already."""
+
+    hostname: str
+    pid: str
+    address: str
+    last_heartbeat: str
+
+
+def birth(executor: Executor, worker: WorkerRecord, ttl_s: int, *, take_over: bool = False) -> Namesake | None:
+    """Register a worker; None when done, else who has the name."""
+    reply = scripts.run(
+        executor,
+        "birth",
+        worker.name,
+        ttl_s,
+        "1" if take_over else "",
+        *scripts.counted(list(worker.queues)),
+        *scripts.flat(encode_worker(worker)),
+    )
+    return None if reply[0] == 1 else Namesake(*(item.decode() for item in reply[1:5]))
+
+
+def duplicate(name: str, other: Namesake) -> DuplicateWorkerError:
+    """The error for a name that is taken, in RQ's words and then ours."""
+    return DuplicateWorkerError(
+        f"There exists an active worker named {name!r} already (host {other.hostname}, process {other.pid}, last heard of {other.last_heartbeat}); "
+        "choose another --name, or wait until it is forgotten"
+    )
+
+
+def death(executor: Executor, name: str, queues: Sequence[str], now: datetime) -> None:
+    """Unregister a worker."""
+    scripts.run(executor, "death", name, to_date(now), *scripts.counted(list(queues)))
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The attempt a worker is at."""
+
+    job_id: str
+    execution_id: str
+    queue: str
+    working_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """What a sign of life was answered with."""
+
+    registered: bool
+    lease: Literal["held", "lost", "none"]
+    retiring: bool
+    suspended: bool
+    job_exists: bool
+
+
+def beat(
+    executor: Executor, name: str, state: str, now: datetime, *, ttl_s: int, lease_s: int, running: Running | None
+) -> Pulse:
+    """Tell that a worker lives, and renew the lease of what it runs."""
+    job = (
+        (running.job_id, running.execution_id, running.queue, f"{running.working_s:.3f}")
+        if running
+        else ("", "", "", "")
+    )
+    known, held, retiring, suspended, exists = scripts.run(
+        executor, "beat", name, to_date(now), repr(to_epoch(now)), ttl_s, state, lease_s, *job
+    )
+    return Pulse(
+        bool(known),
+        "held" if held == 1 else "lost" if held == 0 else "none",
+        bool(retiring),
+        bool(suspended),
+        bool(exists),
+    )
+
+
+def retire(executor: Executor, name: str) -> Literal["retiring", "busy", "gone"]:
+    """Ask a worker to take no more jobs, only if it holds none."""
+    code = scripts.run(executor, "retire", name, "1")
+    return "retiring" if code == 1 else "busy" if code == 0 else "gone"
+
+
+def unretire(executor: Executor, name: str) -> bool:
+    """Take a retirement back; False if there is no such worker."""
+    return bool(scripts.run(executor, "retire", name, "0") == 1)
+
+
+def mark(executor: Executor, name: str, field: str, value: str) -> None:
+    """Set one field of a worker hash that exists."""
+    if executor.execute_command("HEXISTS", keys.worker(name), "birth"):
+        executor.execute_command("HSET", keys.worker(name), field, value)
+
+
+def fetch(executor: Executor, name: str) -> WorkerRecord | None:
+    """One worker; None if it is not registered."""
+    raw = executor.execute_command("HGETALL", keys.worker(name))
+    fields = raw if isinstance(raw, dict) else pairs(raw)
+    return decode_worker(name, fields) if fields else None
+
+
+def names(executor: Executor, queue: str | None = None) -> list[str]:
+    """Names of registered workers, of one queue or of all; sorted."""
+    found = executor.execute_command("SMEMBERS", keys.queue_workers(queue) if queue else keys.WORKERS)
+    return sorted(keys.worker_name(key.decode()) for key in found)
+
+
+def send(client: Client, worker: str, command: Command) -> int:
+    """Publish a command; returns how many heard it (0: nobody, it is lost)."""
+    with talk(client) as asked:
+        return int(asked.publish(keys.pubsub(worker), encode(command)))
