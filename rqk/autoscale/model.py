@@ -93,16 +93,16 @@ class Redis(Part):
     model_config = rules(
         (sole("url", "urlFrom", "sentinel"), "exactly one of url, urlFrom, sentinel"),
         (
-            "!has(self.tls) || !has(self.url) || self.url.startsWith('rediss://')",
-            "tls needs a url that starts with rediss://",
+            "!has(self.tls) || !has(self.url) || self.url.startsWith('rediss')",
+            "tls needs a rediss:// or rediss+sentinel:// url",
         ),
     )
 
     url: str | None = Field(
         default=None,
         max_length=2048,
-        pattern=r"^(redis|rediss|unix)://.+$",
-        description="redis://host:6379/0, rediss:// for TLS. Anyone who may read the pool can read it: with a "
+        pattern=r"^(rediss?(\+sentinel)?|unix)://.+$",
+        description="redis://host:6379/0, rediss:// for TLS, redis+sentinel://. Anyone who may read the pool can read it: with a "
         "password in it, use urlFrom.",
     )
     url_from: FromSecret | None = Field(default=None, description="The URL, kept in a Secret.")
@@ -112,8 +112,8 @@ class Redis(Part):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         one_of(self, {"url": "url", "url_from": "urlFrom", "sentinel": "sentinel"}, what="redis")
-        if self.tls is not None and self.url is not None and not self.url.startswith("rediss://"):
-            raise ValueError("tls needs a url that starts with rediss://")
+        if self.tls is not None and self.url is not None and not self.url.startswith("rediss"):
+            raise ValueError("tls needs a rediss:// or rediss+sentinel:// url")
         return self
 
 

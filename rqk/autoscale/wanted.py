@@ -96,7 +96,7 @@ def wanted(scaling: Scaling, seen: Observation, history: History, now: float) ->
         answers.append((by_wait, Reason.WAIT_TARGET, message))
     if target is not None and (late := _late(seen, target)):
         answers.append(late)
-    if history.abandoned_since is not None and (seen.replicas > 0 or now - history.abandoned_since >= ABANDONED_S):
+    if history.abandoned_since is not None and now - history.abandoned_since >= ABANDONED_S:
         message = f"{seen.abandoned} started jobs have lost their worker; one is needed to find them"
         answers.append((1, Reason.ABANDONED_JOBS, message))
     workers, reason, message = max(answers, key=lambda answer: answer[0])
