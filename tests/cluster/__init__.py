@@ -1,0 +1,1 @@
+"""Tests on a real Kubernetes; `tests.kube` brings one where none is handed over."""

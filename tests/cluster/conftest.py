@@ -1,0 +1,59 @@
+"""The cluster of the session, a namespace for each test, and what is kept when one fails."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kube.access import Access, obtain
+from tests.kube.client import Client
+from tests.kube.commands import say
+from tests.kube.diagnose import dump
+from tests.kube.settings import places
+
+HERE = Path(__file__).parent
+FAILED = pytest.StashKey[bool]()
+PATIENCE_S = 300.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Pods take seconds, not milliseconds; and the first test must not pay for the build of the cluster."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(PATIENCE_S, func_only=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Remember for the fixtures whether their test failed."""
+    report = yield
+    if report.failed:  # type: ignore[attr-defined]
+        item.stash[FAILED] = True
+    return report
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Access:
+    """A ready cluster: the one that KUBECONFIG names, else the one that is up, else one that is built now.
+
+    It stays up afterwards: the next run starts at once. ``python -m tests.kube down`` ends it.
+    """
+    return obtain()
+
+
+@pytest.fixture
+def namespace(cluster: Access, request: pytest.FixtureRequest) -> Iterator[Client]:
+    """A namespace under the restricted profile, for one test; of a failed one everything is written down."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower().removeprefix("test_")).strip("-")[:40].strip("-")
+    with cluster.new_namespace(name) as client:
+        yield client
+        if request.node.stash.get(FAILED, False):
+            folder = places().logs / "failed-tests" / f"{time.strftime('%Y%m%d-%H%M%S')}-{client.namespace}"
+            dump(cluster, folder, keeper=cluster.own.keeper if cluster.own else None, namespaces=[client.namespace])
+            say(f"\nwhat the cluster says about it: {folder}")
