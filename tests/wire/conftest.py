@@ -9,6 +9,8 @@ from typing import Protocol
 import pytest
 import redis as redis_py
 
+from rqk import Queue
+from tests.conftest import StartWorker
 from tests.support.realrq import VERSIONS, RealRq
 from tests.support.server import Server
 from tests.support.workers import ProcessWithLog
@@ -47,3 +49,29 @@ def start_rq_worker(rq: RealRq, tmp_path: Path) -> Iterator[StartRqWorker]:
     yield start
     for worker in started:
         worker.close()
+
+
+class OurBurst(Protocol):
+    """Runs our worker until its queues are empty."""
+
+    def __call__(self, *queues: str, options: tuple[str, ...] = ()) -> str:
+        """Returns the log; an exit code other than 0 fails the test."""
+
+
+@pytest.fixture
+def our_burst(start_worker: StartWorker) -> OurBurst:
+    """``rqk worker --burst`` to its end."""
+
+    def run(*queues: str, options: tuple[str, ...] = ()) -> str:
+        worker = start_worker(*(queues or ("default",)), options=["--burst", *options], ready=False)
+        code = worker.wait(60)
+        assert code == 0, f"exit code {code}:\n{worker.log}"
+        return worker.log
+
+    return run
+
+
+@pytest.fixture
+def queue(redis: redis_py.Redis) -> Queue:
+    """Our queue ``default``."""
+    return Queue(connection=redis)
