@@ -27,6 +27,8 @@ from rqk.autoscale.wanted import Inputs, Reason, Wanted, wanted
 if TYPE_CHECKING:
     from rqk.autoscale.model import PoolSpec, Scaling
 
+__all__ = ["Decision", "History", "Inputs", "Limit", "Observation", "Reason", "decide"]
+
 
 class Limit(str, Enum):
     """What kept a pool from the size that its targets ask for."""

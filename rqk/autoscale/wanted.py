@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 TOLERANCE = 0.1
 # A started job without a live worker this long is no hiccup between two reads.
 ABANDONED_S = 15.0
-# A pool that is late with nobody idle grows by this part of its size at each decision.
+# A pool whose oldest job waits for so many times the target, with nobody idle, grows by this part of its size at each
+# decision. Starting workers takes time too: merely late is what a burst is at its end.
+LATE_AFTER = 1.5
 LATE_GROWTH = 0.25
 
 
@@ -142,7 +144,14 @@ def _by_wait(seen: Observation, target: int, job_seconds: float | None, arrivals
 def _late(seen: Observation, target: int) -> tuple[int, Reason, str] | None:
     """Jobs wait too long though nobody is idle or on the way: whatever was measured, it was too little."""
     oldest, crew = seen.oldest_wait, seen.workers
-    if oldest is None or oldest <= target or crew is None or crew.idle or crew.starting or seen.replicas == 0:
+    if (
+        oldest is None
+        or oldest <= LATE_AFTER * target
+        or crew is None
+        or crew.idle
+        or crew.starting
+        or seen.replicas == 0
+    ):
         return None
     # One job can use one worker, so never more than there are jobs.
     size = min(seen.replicas + math.ceil(seen.replicas * LATE_GROWTH), crew.busy + seen.waiting + seen.due)
