@@ -9,15 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.kube.access import Access, obtain
+from tests.kube.access import Access, available, obtain
 from tests.kube.client import Client
 from tests.kube.commands import say
 from tests.kube.diagnose import dump
-from tests.kube.settings import places
+from tests.kube.settings import may_build, places
 
 HERE = Path(__file__).parent
 FAILED = pytest.StashKey[bool]()
 PATIENCE_S = 300.0
+HINT = (
+    "no Kubernetes at hand; `make test-cluster` builds and starts one (about 15 minutes the first time, "
+    "seconds afterwards), or set KUBECONFIG to one of yours"
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,12 +42,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Whoever ran everything else is told in the last lines how to run this tier."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if any(HINT in str(report.longrepr) for report in skipped):
+        terminalreporter.write_line(f"cluster tests were skipped: {HINT}")
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Access:
     """A ready cluster: the one that KUBECONFIG names, else the one that is up, else one that is built now.
 
     It stays up afterwards: the next run starts at once. ``python -m tests.kube down`` ends it.
+    Building one installs packages, so that is done only where it was asked for.
     """
+    if not may_build() and available() is None:
+        pytest.skip(HINT)
     return obtain()
 
 

@@ -189,6 +189,7 @@ class Cluster:
         with suppress(FixtureError):  # not built: then it made no rules either
             proxy = self.site.programs["kube-proxy"]
             run(proxy, "--cleanup", env={"PATH": self.site.programs.path})
+        network.drop_firewall_chain()
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

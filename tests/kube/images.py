@@ -135,7 +135,7 @@ class Images:
             fresh.unlink(missing_ok=True)
             fresh.symlink_to(final.name)
             fresh.rename(link)
-        for other in self._places.images.glob(oci.archive_name(tag, "*")):
+        for other in self._places.images.glob(oci.archive_name(tag, oci.ANY_KEY)):
             if other not in (final, link):  # an image of a day's work is a quarter of a gigabyte
                 other.unlink(missing_ok=True)
 

@@ -83,6 +83,16 @@ def disallow_forwarding(addresses: Addresses) -> None:
         pass
 
 
+def drop_firewall_chain() -> None:
+    """``kube-proxy --cleanup`` takes all of its chains away but this one, which kubelets used to own too."""
+    for program in ("iptables", "ip6tables"):
+        for chain in ("INPUT", "OUTPUT"):
+            while succeeds(program, "-w", "-D", chain, "-j", "KUBE-FIREWALL"):
+                pass
+        if succeeds(program, "-w", "-F", "KUBE-FIREWALL"):
+            succeeds(program, "-w", "-X", "KUBE-FIREWALL")
+
+
 def drop_bridge(addresses: Addresses, state: Path) -> None:
     """Take our own bridge away, and no other's."""
     if bridge_owner(addresses) == str(state):

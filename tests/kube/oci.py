@@ -14,6 +14,9 @@ from pathlib import Path
 NOISE = {".git", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis"}
 
 
+ANY_KEY = "[0-9a-f]" * 16  # as a glob: not the key and the end of a longer tag
+
+
 def archive_name(tag: str, key: str) -> str:
     """``localhost/rqk-python:bookworm`` -> ``rqk-python_bookworm-<key>.tar``."""
     return f"{tag.rpartition('/')[2].replace(':', '_')}-{key}.tar"

