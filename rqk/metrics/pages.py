@@ -78,6 +78,7 @@ class _Exchange(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "rqk"
     sys_version = ""
+    default_request_version = "HTTP/1.0"  # the base class' 0.9 would answer garbage with a body and no status
     wfile: BytesIO
 
     def __init__(self, request: bytes, pages: Pages) -> None:  # the base class' would want a socket

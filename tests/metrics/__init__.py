@@ -1,0 +1,1 @@
+"""Metrics, over real HTTP, across real forks, beside the real rq-exporter."""
