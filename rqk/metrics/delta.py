@@ -141,7 +141,7 @@ def _mark(child: Any) -> Any:
     if kind == "counter":
         return child._value._value
     if kind == "histogram":
-        return [*[bucket._value for bucket in child._buckets], child._sum._value]
+        return ([bucket._value for bucket in child._buckets], child._sum._value)
     if kind == "summary":
         return (child._count._value, child._sum._value)
     if kind == "gauge":
@@ -165,7 +165,7 @@ def _touched(child: Any, old: Any) -> bool:
         return bool(child._value._value != old)
     if kind == "summary":
         return bool(child._count._value != old[0])
-    return any(bucket._value != was for bucket, was in zip(child._buckets, old, strict=False))
+    return bool([bucket._value for bucket in child._buckets] != old[0])
 
 
 def _change(client: ModuleType, child: Any, old: Any) -> Any:
@@ -181,11 +181,11 @@ def _change(client: ModuleType, child: Any, old: Any) -> Any:
         return [count - old[0], total - old[1]] if count != old[0] else None
     if kind == "histogram":
         counts, total = [bucket._value for bucket in child._buckets], child._sum._value
-        if old is None or sum(counts) < sum(old[:-1]):
-            old = [0.0] * (len(counts) + 1)
-        if counts == old[:-1]:
+        if old is None or sum(counts) < sum(old[0]):
+            old = ([0.0] * len(counts), 0.0)
+        if counts == old[0]:
             return None
-        return [[_increase(now, was) for now, was in zip(counts, old, strict=False)], total - old[-1]]
+        return [[_increase(now, was) for now, was in zip(counts, old[0], strict=True)], total - old[1]]
     if kind == "gauge":
         if "_child_samples" in vars(child):  # set_function()
             return None

@@ -49,7 +49,7 @@ class WorkerMetrics:
         if max_funcs < 1:
             raise ValueError(f"max_funcs must be at least 1, not {max_funcs}")
         count_in_memory()
-        self.registry = OwnRegistry(support_collectors_without_names=True)
+        self.registry = OwnRegistry()
         self._max_funcs = max_funcs
         self._funcs: dict[str, str] = {}
         self._running = dict.fromkeys(queues, 0)

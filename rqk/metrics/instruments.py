@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
 from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import RestrictedRegistry
 
 from rqk.metrics.catalogue import Family, Kind
 
@@ -22,9 +23,36 @@ class OwnRegistry(CollectorRegistry):
     def collect(self) -> Iterator[Metric]:
         for metric in super().collect():
             if metric.type in _HAS_CREATED:
-                created = metric.name + "_created"
-                metric.samples = [sample for sample in metric.samples if sample.name != created]
-            yield metric
+                yield _only(metric, sample_names(metric.name, metric.type) - {metric.name + "_created"})
+            else:
+                yield metric
+
+    def restricted_registry(self, names: Iterable[str]) -> Selection:
+        """Only the samples with these names; other than the base class', also of collectors that cannot tell in
+        advance what they hold, as the users' metrics."""
+        return Selection(self, frozenset(names))
+
+
+class Selection(RestrictedRegistry):
+    """A registry cut down to some names, as ``/metrics?name[]=…`` asks for."""
+
+    def __init__(self, registry: OwnRegistry, names: frozenset[str]) -> None:
+        super().__init__(names, registry)
+        self._whole = registry
+        self._names = names
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._whole.collect():
+            chosen = _only(metric, self._names)
+            if chosen.samples:
+                yield chosen
+
+
+def _only(metric: Metric, names: Collection[str]) -> Metric:
+    """A copy with the samples of these names; some collectors hand out the same object each time."""
+    chosen = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+    chosen.samples = [sample for sample in metric.samples if sample.name in names]
+    return chosen
 
 
 def count_in_memory() -> None:

@@ -152,6 +152,20 @@ def test_metrics_of_jobs_are_on_the_same_page_and_cannot_take_our_names() -> Non
     assert found["rqk_user_metrics_dropped_total{reason=conflict}"] == 0
 
 
+def test_a_page_can_be_asked_for_some_names_only() -> None:
+    metrics = everything()
+    metrics.user_delta(b'{"v":1,"f":[{"t":"counter","n":"mine","s":[[[],2]]}]}')
+    names = ["mine_total", "rqk_jobs_claimed_total", "rqk_fork_seconds_count", "nothing"]
+    chosen = generate_latest(metrics.registry.restricted_registry(names)).decode()
+    assert samples(chosen) == {
+        "mine_total": 2,
+        "rqk_jobs_claimed_total{queue=high}": 1,
+        "rqk_jobs_claimed_total{queue=low}": 0,
+        "rqk_fork_seconds_count": 0,
+    }
+    assert [name for name in shown(metrics) if name.startswith("python_info")], "a choice must not change the page"
+
+
 def everything() -> WorkerMetrics:
     """Metrics with at least one sample in every family."""
     metrics = make()
