@@ -25,10 +25,24 @@ def job_hash() -> dict[bytes, bytes]:
     """Return a job hash as a producer writes it: some twenty small fields."""
     call = zlib.compress(pickle.dumps(("time.time", None, (), {}), 5))
     date = b"2026-08-02T10:00:00.000000Z"
-    return {b"status": b"started", b"created_at": date, b"enqueued_at": date, b"started_at": date, b"ended_at": b"",
-            b"last_heartbeat": date, b"worker_name": b"w" * 32, b"data": call, b"origin": b"default", b"description": b"time.time()",
-            b"timeout": b"180", b"result_ttl": b"500", b"success_callback_name": b"", b"failure_callback_name": b"",
-            b"stopped_callback_name": b"", b"group_id": b""}
+    return {
+        b"status": b"started",
+        b"created_at": date,
+        b"enqueued_at": date,
+        b"started_at": date,
+        b"ended_at": b"",
+        b"last_heartbeat": date,
+        b"worker_name": b"w" * 32,
+        b"data": call,
+        b"origin": b"default",
+        b"description": b"time.time()",
+        b"timeout": b"180",
+        b"result_ttl": b"500",
+        b"success_callback_name": b"",
+        b"failure_callback_name": b"",
+        b"stopped_callback_name": b"",
+        b"group_id": b"",
+    }
 
 
 @dataclass
@@ -43,7 +57,9 @@ class Tally:
     def line(self, name: str) -> str:
         """Return a line for people."""
         fork = f", fork {1e3 * self.fork_s / self.forks:.2f} ms" if self.forks else ""
-        return f"{name:<28} {self.jobs / self.seconds:8.0f} jobs/s  ({1e6 * self.seconds / self.jobs:.0f} us a job{fork})"
+        return (
+            f"{name:<28} {self.jobs / self.seconds:8.0f} jobs/s  ({1e6 * self.seconds / self.jobs:.0f} us a job{fork})"
+        )
 
 
 def through_horses(recycle_after: int, seconds: float) -> Tally:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.realrq import rq_python
-from tests.support.workers import ROOT, ProcessWithLog, user_environment
+from tests.support.workers import ROOT, WORKER_COMMAND, ProcessWithLog, user_environment
 
 QUEUE = "bench"
 
@@ -58,7 +58,7 @@ class Side:
 def rqk_side(name: str, *options: str) -> Side:
     """Our worker, without its metrics endpoint, quiet as the other side is."""
     python = sys.executable
-    return Side(name, python, "rqk", (python, "-m", "rqk", "worker"), ("--no-metrics", *options))
+    return Side(name, python, "rqk", tuple(WORKER_COMMAND), ("--no-metrics", *options))
 
 
 def rq_side(version: str, name: str, *options: str) -> Side:

@@ -16,6 +16,7 @@ from tests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 20.0
+WORKER_COMMAND = [sys.executable, "-m", "rqk", "worker"]
 
 
 def user_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -119,7 +120,7 @@ class WorkerProcess(ProcessWithLog):
         options: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
     ) -> None:
-        command = [sys.executable, "-m", "rqk", "worker", *queues, "--url", url, *options]
+        command = [*WORKER_COMMAND, *queues, "--url", url, *options]
         super().__init__(command, log, env=env)
 
     def wait_ready(self, timeout: float = START_SECONDS) -> WorkerProcess:

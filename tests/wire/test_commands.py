@@ -45,7 +45,7 @@ def test_shutdown_of_a_busy_worker_waits_for_the_job(rq: RealRq, worker: WorkerP
     job_id = run_held_job(rq, tmp_path)
     later = rq.enqueue(f"{JOBS}.add", 1)
     rq.run("send_shutdown_command(connection, 'w1')")
-    worker.wait_for_log("arm shutdown")
+    worker.wait_for_log("arm shut down requested")
     assert worker.alive
     (tmp_path / "gate").touch()
     assert worker.wait() == 0
