@@ -232,7 +232,7 @@ class Worker(Part):
         description="How long a stopping worker may finish its job; then it is put back in line.",
     )
     with_scheduler: bool = Field(
-        default=False, description="Move scheduled jobs into their queues when due; only then they count for scaling."
+        default=True, description="Move scheduled jobs into their queues when due; only then they count for scaling."
     )
     env: tuple[EnvVar, ...] = Field(
         default=(), max_length=256, json_schema_extra=listed("map", "name"), description="Environment variables."

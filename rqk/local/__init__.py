@@ -1,1 +1,1 @@
-"""rqk.local"""
+"""``rqk up``: the pools of a manifest as worker processes on one machine."""

@@ -36,8 +36,8 @@ def test_jobs_on_their_way_wait_too() -> None:
 
 def test_due_jobs_count_only_where_somebody_would_move_them() -> None:
     due = snap(high={"due": 4, "scheduled": 9})
-    assert seen(due).due == 0
-    assert seen(due, POOL.model_copy(update={"worker": Worker(with_scheduler=True)})).due == 4
+    assert seen(due).due == 4
+    assert seen(due, POOL.model_copy(update={"worker": Worker(with_scheduler=False)})).due == 0
 
 
 def test_no_answer_and_an_unreadable_queue_are_unknown() -> None:
