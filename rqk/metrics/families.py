@@ -9,6 +9,7 @@ untouched (and which costs memory that every fork would carry).
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -105,7 +106,7 @@ class WorkerMetrics:
         """A job was taken from `queue` after waiting there (None: unknown). A negative wait (clocks differ) is 0."""
         series = self._claims.get(queue) or self._claim_series(queue)
         series[0].inc()
-        if wait_seconds is not None:
+        if wait_seconds is not None and wait_seconds < math.inf:
             series[1].observe(max(wait_seconds, 0.0))
         self._running[queue] += 1
 
@@ -122,7 +123,7 @@ class WorkerMetrics:
                 raise ValueError(f"no such outcome: {outcome!r}; there are {', '.join(catalogue.OUTCOMES)}")
             ended = series.outcomes[outcome] = self._jobs.labels(clean(queue), label, outcome)
         ended.inc()
-        if duration_seconds is not None:
+        if duration_seconds is not None and duration_seconds < math.inf:  # false for NaN, which would stay in the sum
             series.duration.observe(max(duration_seconds, 0.0))
         if peak_bytes is not None and peak_bytes > series.peak_bytes:
             series.peak_bytes = peak_bytes

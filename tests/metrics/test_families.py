@@ -118,6 +118,18 @@ def test_an_end_without_a_claim_leaves_nothing_running() -> None:
     assert shown(metrics)["rqk_jobs_running{queue=low}"] == 0
 
 
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf")])
+def test_a_time_that_is_none_does_not_spoil_the_sum(seconds: float) -> None:
+    metrics = make()
+    metrics.job_claimed("low", seconds)
+    metrics.job_ended("low", "f", "failed", seconds, None)
+    metrics.job_ended("low", "f", "failed", 2, None)
+    found = shown(metrics)
+    assert found["rqk_job_duration_seconds_sum{func=f,queue=low}"] == 2
+    assert found["rqk_job_wait_seconds_sum{queue=low}"] == 0
+    assert found["rqk_jobs_total{func=f,outcome=failed,queue=low}"] == 2
+
+
 def test_a_queue_that_was_not_announced_counts_all_the_same() -> None:
     metrics = make()
     metrics.job_claimed("new", -0.5)
