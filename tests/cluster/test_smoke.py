@@ -145,6 +145,28 @@ def test_a_valkey_pod_is_reached_from_outside(namespace: Client) -> None:
     assert wait_for(answer, 10, "Valkey's answer") == b"+PONG\r\n"
 
 
+def test_two_pods_can_be_cut_from_each_other(cluster: Access, namespace: Client, shell: str) -> None:
+    if cluster.own is None:
+        pytest.skip("the network of a cluster that was handed over is not ours to cut")
+    namespace.apply([deployment("web", pod_spec(["python3", "-c", SERVES], workingDir="/tmp")), service("web", 8000)])
+    (web,) = namespace.wait_ready("app=web")
+    address = web["status"]["podIP"]
+
+    def answers(host: str) -> bool:
+        asks = f"import socket; socket.create_connection(({host!r}, 8000), timeout=1)"
+        try:
+            namespace.exec(shell, "python", "-c", asks)
+        except CommandFailed:
+            return False
+        return True
+
+    wait_for(lambda: answers(address) and answers("web"), 15, "an answer")
+    with cluster.node().cut(address, "10.244.0.0/24"):
+        assert not answers(address)
+        assert not answers("web")
+    wait_for(lambda: answers("web"), 10, "an answer after the cut")
+
+
 def test_a_lost_kubelet_is_noticed_and_comes_back(cluster: Access) -> None:
     if cluster.own is None:
         pytest.skip("the node of a cluster that was handed over is not ours to stop")

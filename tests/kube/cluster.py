@@ -113,16 +113,20 @@ class Cluster:
     def _raise(self) -> None:
         alive = [name for name in ORDER if self.keeper.alive(name)]
         if not alive or self._fingerprint() != self._started_as():
-            self._clear()
-            self._start()
+            self._start_afresh()
             return
         say(f"half of it is up ({', '.join(alive)}): starting the rest")
         try:
             self._start()
         except (NotReady, CommandFailed) as error:
             say(f"that does not heal it: {error}\nstarting afresh")
-            self._clear()
-            self._start()
+            self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self._clear()
+        for log in self.places.logs.glob("*.log"):
+            log.unlink()
+        self._start()
 
     def _start(self) -> None:
         site, places, here = self.site, self.places, self.addresses
@@ -135,7 +139,8 @@ class Cluster:
         site.credentials.prepare()
         for path, text in site.files().items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            if not path.exists() or path.read_text() != text:  # running components watch some of them
+                path.write_text(text)
 
         self._launch("etcd", "containerd")
         self._await("etcd", lambda: _answers(f"{here.etcd}/health"), 20)
@@ -173,7 +178,7 @@ class Cluster:
         places = self.places
         was_here = (places.state / "switches.json").exists()
         for name in reversed(ORDER):
-            self.keeper.stop(name)
+            self.keeper.stop(name, patience=1.0)  # nothing of what they would still write down is wanted
         if was_here:
             cgroups.remove()
         remnants.end_shims(places)
@@ -185,7 +190,7 @@ class Cluster:
         remnants.remove_files(places, keep_logs=True)
 
     def _clear_rules(self) -> None:
-        network.disallow_forwarding(self.addresses)
+        network.drop_rules(self.addresses)
         with suppress(FixtureError):  # not built: then it made no rules either
             proxy = self.site.programs["kube-proxy"]
             run(proxy, "--cleanup", env={"PATH": self.site.programs.path})

@@ -6,6 +6,9 @@ Everything binds to the bridge's own address: nothing of the cluster listens on 
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,20 +70,41 @@ def raise_bridge(addresses: Addresses, state: Path) -> None:
     run("ip", "link", "set", addresses.bridge, "up")
 
 
-def _forwarding(addresses: Addresses) -> tuple[str, ...]:
-    """Lets pods talk to each other where another program has set the default to drop."""
-    mark = ("-m", "comment", "--comment", f"{addresses.bridge}: pods")
-    return ("FORWARD", "-i", addresses.bridge, "-o", addresses.bridge, *mark, "-j", "ACCEPT")
+def _mark(addresses: Addresses, what: str) -> tuple[str, ...]:
+    """A comment by which our rules are found again."""
+    return ("-m", "comment", "--comment", f"{addresses.bridge}-{what}")
 
 
 def allow_forwarding(addresses: Addresses) -> None:
-    if not succeeds("iptables", "-w", "-C", *_forwarding(addresses)):
-        run("iptables", "-w", "-I", *_forwarding(addresses))
+    """Lets pods talk to each other where another program has set the default to drop."""
+    rule = ("FORWARD", "-i", addresses.bridge, "-o", addresses.bridge, *_mark(addresses, "pods"), "-j", "ACCEPT")
+    if not succeeds("iptables", "-w", "-C", *rule):
+        run("iptables", "-w", "-I", *rule)
 
 
-def disallow_forwarding(addresses: Addresses) -> None:
-    while succeeds("iptables", "-w", "-D", *_forwarding(addresses)):
-        pass
+@contextmanager
+def cut(addresses: Addresses, one: str, other: str) -> Iterator[None]:
+    """Between two pods (addresses or ranges) nothing arrives any more, open connections included.
+
+    The host still reaches both: probes go on succeeding, as they do when a network splits between nodes.
+    """
+    ways = [
+        ("FORWARD", "-s", a, "-d", b, *_mark(addresses, "cut"), "-j", "DROP") for a, b in ((one, other), (other, one))
+    ]
+    try:
+        for way in ways:
+            run("iptables", "-w", "-I", *way)
+        yield
+    finally:
+        for way in ways:
+            succeeds("iptables", "-w", "-D", *way)
+
+
+def drop_rules(addresses: Addresses) -> None:
+    """Every rule that bears our mark, those of a test that was killed included."""
+    for line in run("iptables", "-w", "-S", "FORWARD").splitlines():
+        if f"{addresses.bridge}-" in line:
+            succeeds("iptables", "-w", "-D", *shlex.split(line)[1:])
 
 
 def drop_firewall_chain() -> None:

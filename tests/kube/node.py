@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
+from tests.kube import network
 from tests.kube.client import Client, condition, wait_for
 from tests.kube.components import Site
 from tests.kube.credentials import NODE
@@ -39,6 +41,10 @@ class Node:
 
     def start(self, component: str) -> None:
         self.keeper.start(self.site.daemon(component))
+
+    def cut(self, one: str, other: str) -> AbstractContextManager[None]:
+        """For a while, no packet between two pods: ``with node.cut(valkey_ip, "10.244.0.0/24"): ...``."""
+        return network.cut(self.site.addresses, one, other)
 
     def cordon(self) -> None:
         self.client.kubectl("cordon", self.name)
