@@ -1,8 +1,10 @@
-"""What forking costs by itself, without Redis: jobs per second through zygote, horse and frames, against a trivial loop.
+"""What forking costs by itself, without Redis: jobs per second through zygote, horse and frames, against a trivial
+loop.
 
     python benchmarks/bench_processes.py [seconds per case, default 3]
 
-Prints the bare cost of fork and wait, then no-op jobs per second with a fork for each job (one horse ahead) and with recycled horses.
+Prints the bare cost of fork and wait, then no-op jobs per second with a fork for each job (one horse ahead) and with
+recycled horses.
 """
 
 from __future__ import annotations

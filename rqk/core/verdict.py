@@ -1,4 +1,5 @@
-"""How a horse ended, in words: from a wait status and what is known around it to an outcome and a text for the job's record.
+"""How a horse ended, in words: from a wait status and what is known around it to an outcome and a text for the job's
+record.
 
 Pure. The beginning of the text of an unexpected death is RQ's sentence, because people and tools search for it.
 """
@@ -16,7 +17,7 @@ Outcome = Literal["timeout", "oom", "crashed", "stopped"]
 
 STOPPED_TEXT = "Job stopped by user, work-horse terminated."  # RQ's words
 
-# Exit codes of our own processes. Above 64 and apart from a shell's 126-255, so that they are hardly ever a user's choice.
+# Exit codes of our own processes: above 64 and apart from a shell's 126-255, hence hardly ever a user's choice.
 EXIT_BROKEN = 70  # our own code raised; the traceback is in the worker's log
 EXIT_ORPHAN = 71  # the parent was gone before the child could start
 EXIT_MUTE = 72  # the horse could not report: its socket was closed
@@ -26,7 +27,7 @@ CRASH_TEXT_CHARS = 8192
 
 _EXIT_WORDS = {
     0: "the job ended its process with exit code 0 before it could report; os._exit(0), or an exec, does that",
-    EXIT_BROKEN: f"exit code {EXIT_BROKEN}: rqk's own code failed in the work-horse; the worker's log has the traceback",
+    EXIT_BROKEN: f"exit code {EXIT_BROKEN}: rqk's own code failed in the work-horse; see the worker's log",
     EXIT_ORPHAN: f"exit code {EXIT_ORPHAN}: the worker's parent process was already gone",
     EXIT_MUTE: f"exit code {EXIT_MUTE}: the job closed the file descriptor over which the work-horse reports",
 }
@@ -66,11 +67,13 @@ def explain(
 ) -> Verdict:
     """Judge the end of a horse that did not report an outcome.
 
-    ``wait_status`` is what waitpid gave (not an exit code), None if nobody could wait for the horse (its zygote died first).
-    ``oom_kills_*`` are limits.oom_kills() when the job began and after the horse was reaped; ``peak_bytes`` the horse's peak memory;
-    ``memory_limit_bytes`` the tighter of the job's and the container's limit; ``crash_text`` what faulthandler wrote.
+    ``wait_status`` is what waitpid gave (not an exit code), None if nobody could wait for the horse (its zygote died
+    first). ``oom_kills_*`` are limits.oom_kills() when the job began and after the horse was reaped; ``peak_bytes``
+    the horse's peak memory; ``memory_limit_bytes`` the tighter of the job's and the container's limit; ``crash_text``
+    what faulthandler wrote.
 
-    "stopped" covers every end that was asked for (stop, grace, lease); the caller knows which and may record the job otherwise.
+    "stopped" covers every end that was asked for (stop, grace, lease); the caller knows which and may record the job
+    otherwise.
     """
     if killed_for == "stop":
         return Verdict("stopped", STOPPED_TEXT)
@@ -146,7 +149,7 @@ def _killed(oom_seen: bool | None, near_limit: bool) -> tuple[Outcome, str]:
             "SIGKILL, from outside: a person, a script, or the kernel out of memory (no counter could be read)",
         )
     return "crashed", (
-        "SIGKILL, from outside: a person or a script, or the node (not this container, whose counter did not move) out of memory"
+        "SIGKILL, from outside: a person, a script, or a node out of memory (this container's own counter did not move)"
     )
 
 

@@ -1,9 +1,11 @@
-"""What libraries need around a fork: connections must not be shared by two processes, nor random numbers be the same in all.
+"""What libraries need around a fork: connections must not be shared by two processes, nor random numbers be the same
+in all.
 
-before_forks runs once in the zygote, after the preload: the zygote owns what the preloaded modules opened, so it can close it
-properly, and horses have nothing to inherit. (Closing it in a horse would say good-bye to the server in the name of all.)
-Each library is touched only if it is loaded already. Python reseeds ``random`` itself after a fork, redis-py drops inherited
-connections by process id. Other libraries: ``os.register_at_fork(after_in_child=...)`` in a preloaded module works as always.
+before_forks runs once in the zygote, after the preload: the zygote owns what the preloaded modules opened, so it can
+close it properly, and horses have nothing to inherit. (Closing it in a horse would say good-bye to the server in the
+name of all.) Each library is touched only if it is loaded already. Python reseeds ``random`` itself after a fork,
+redis-py drops inherited connections by process id. Other libraries: ``os.register_at_fork(after_in_child=...)`` in a
+preloaded module works as always.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from typing import Any
 
 
 def before_forks() -> list[str]:
-    """Close database connections that preloaded modules opened. Return a sentence for each library where that failed."""
+    """Close database connections that preloaded modules opened. Return a sentence for each library where that
+    failed.
+    """
     problems = []
     for name, close in (("django.db", _close_django), ("sqlalchemy.engine", _close_sqlalchemy)):
         module = sys.modules.get(name)
@@ -22,7 +26,9 @@ def before_forks() -> list[str]:
             try:
                 close(module)
             except Exception as error:  # noqa: BLE001 - a half-configured library must not stop the worker
-                problems.append(f"{name}: its connections could not be closed before forking: {type(error).__name__}: {error}")
+                problems.append(
+                    f"{name}: its connections could not be closed before forking: {type(error).__name__}: {error}"
+                )
     return problems
 
 
@@ -34,7 +40,8 @@ def after_fork() -> None:
 
 
 def around_job() -> None:
-    """Before and after each job: let Django drop connections that are broken or past CONN_MAX_AGE, as it does around requests.
+    """Before and after each job: let Django drop connections that are broken or past CONN_MAX_AGE, as it does around
+    requests.
 
     Raises what Django raises.
     """
@@ -55,6 +62,8 @@ def _close_django(django_db: Any) -> None:
 
 
 def _close_sqlalchemy(engine_module: Any) -> None:
-    for thing in gc.get_objects():          # there is no list of engines; one pass at start is cheap
-        if type(thing) is engine_module.Engine or isinstance(thing, engine_module.Engine):
+    thing: Any
+    for thing in gc.get_objects():  # there is no list of engines; one pass at start is cheap
+        # Not isinstance: for a lazy proxy (Django's settings) that would ask the object, and so set it up.
+        if issubclass(type(thing), engine_module.Engine):
             thing.dispose()

@@ -4,8 +4,9 @@ A frame is a kind and a list of byte fields. On the wire (little endian, no padd
 
     magic u8 = 0xF7 | kind u8 | number of fields u32 | length of the rest u32 | one u32 length per field | the fields
 
-The lengths stand together in front of the fields so that one ``struct`` call writes or reads them all. Nothing in a frame is
-ever unpickled: a horse runs user code and may send anything, so a reader answers every oddity with FrameError and nothing else.
+The lengths stand together in front of the fields so that one ``struct`` call writes or reads them all. Nothing in a
+frame is ever unpickled: a horse runs user code and may send anything, so a reader answers every oddity with
+FrameError and nothing else.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from typing import NamedTuple
 from rqk.errors import RqkError
 
 MAGIC = 0xF7
-MAX_FRAME_BYTES = 1 << 30   # Redis refuses values above 512 MB; a job hash may carry two large fields (data and meta)
-MAX_FIELDS = 100_000        # a job hash has about forty; more than this is garbage, and tuples of that size cost memory
-LARGE = 1 << 16             # a field from this size on is written on its own instead of being copied into one buffer
+MAX_FRAME_BYTES = 1 << 30  # Redis refuses values above 512 MB; a job hash may carry two large fields (data and meta)
+MAX_FIELDS = 100_000  # a job hash has about forty; more than this is garbage, and tuples of that size cost memory
+LARGE = 1 << 16  # a field from this size on is written on its own instead of being copied into one buffer
 
 _HEAD = struct.Struct("<BBII")
-_SMALL_READ = 1 << 15       # a larger buffer would be mapped and unmapped by malloc at each read
+_SMALL_READ = 1 << 15  # a larger buffer would be mapped and unmapped by malloc at each read
 _LARGE_READ = 1 << 18
 
 
@@ -36,14 +37,14 @@ class FrameError(RqkError):
 class Kind(IntEnum):
     """What a frame says; messages.py has the fields of each."""
 
-    FORK = 1          # supervisor -> zygote
-    READY = 2         # zygote -> supervisor, from here to FORK_FAILED
+    FORK = 1  # supervisor -> zygote
+    READY = 2  # zygote -> supervisor, from here to FORK_FAILED
     FORKED = 3
     EXITED = 4
     FORK_FAILED = 5
-    JOB = 16          # supervisor -> horse
+    JOB = 16  # supervisor -> horse
     LEAVE = 17
-    OUTCOME = 18      # horse -> supervisor
+    OUTCOME = 18  # horse -> supervisor
 
 
 _KINDS = {int(kind): kind for kind in Kind}
@@ -97,7 +98,9 @@ def send(sock: socket.socket, kind: Kind, fields: Sequence[bytes] = ()) -> None:
 
 
 class Outgoing:
-    """Frames on their way into a non-blocking socket, for a supervisor that must not wait for a stopped or stuck horse."""
+    """Frames on their way into a non-blocking socket, for a supervisor that must not wait for a stopped or stuck
+    horse.
+    """
 
     __slots__ = ("_queue",)
 
@@ -113,7 +116,9 @@ class Outgoing:
         self._queue.extend(memoryview(piece) for piece in pieces(kind, fields))
 
     def flush(self, sock: socket.socket) -> bool:
-        """Write what the socket takes now; return True when nothing is left. Raises OSError when the other side is gone."""
+        """Write what the socket takes now; return True when nothing is left. Raises OSError when the other side is
+        gone.
+        """
         queue = self._queue
         while queue:
             try:
@@ -130,14 +135,15 @@ class Outgoing:
 class Decoder:
     """Turns a stream of bytes back into frames; never reads, never blocks.
 
-    After the first FrameError the stream has no known frame boundary any more, so every later feed raises FrameError too.
+    After the first FrameError the stream has no known frame boundary any more, so every later feed raises FrameError
+    too.
     """
 
     __slots__ = ("_broken", "_buffer", "_max", "_need")
 
     def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
         self._buffer = bytearray()
-        self._need = _HEAD.size     # bytes that must be in the buffer before looking again is worth while
+        self._need = _HEAD.size  # bytes that must be in the buffer before looking again is worth while
         self._max = max_frame_bytes
         self._broken = ""
 
@@ -163,18 +169,18 @@ class Decoder:
             raise
 
     def _feed(self, data: bytes) -> list[Frame]:
-        if not self._buffer:                      # the usual case: whole frames in one read, so fields are cut from it
+        if not self._buffer:  # the usual case: whole frames in one read, so fields are cut from it
             frames, used = self._take(data)
             if used < len(data):
                 self._buffer = bytearray(data[used:] if used else data)
             return frames
         self._buffer += data
-        if len(self._buffer) < self._need:        # a large frame is looked at once, when it is there, not at each read
+        if len(self._buffer) < self._need:  # a large frame is looked at once, when it is there, not at each read
             return []
         with memoryview(self._buffer) as view:
             frames, used = self._take(view)
         if used == len(self._buffer):
-            self._buffer = bytearray()            # gives a large buffer back to the system
+            self._buffer = bytearray()  # gives a large buffer back to the system
         else:
             del self._buffer[:used]
         return frames
@@ -185,7 +191,7 @@ class Decoder:
         while size - at >= _HEAD.size:
             magic, kind, count, rest = _HEAD.unpack_from(source, at)
             if magic != MAGIC or kind not in _KINDS:
-                raise FrameError(f"not a frame: it starts with {bytes(source[at:at + 16])!r}")
+                raise FrameError(f"not a frame: it starts with {bytes(source[at : at + 16])!r}")
             if rest > self._max:
                 raise FrameError(f"a {_KINDS[kind].name} frame of {rest} bytes is above the limit of {self._max} bytes")
             if count > MAX_FIELDS or 4 * count > rest:
@@ -200,7 +206,7 @@ class Decoder:
             at += _HEAD.size + 4 * count
             fields: list[bytes] = []
             for length in sizes:
-                fields.append(bytes(source[at:at + length]))   # for bytes a slice; for the view the one copy there is
+                fields.append(bytes(source[at : at + length]))  # for bytes a slice; for the view the one copy there is
                 at += length
             frames.append(Frame(_KINDS[kind], fields))
         self._need = _HEAD.size
@@ -210,7 +216,8 @@ class Decoder:
 def receive(sock: socket.socket, decoder: Decoder) -> list[Frame] | None:
     """Read once from a socket: complete frames (maybe none), or None when the other side is gone.
 
-    On a non-blocking socket with nothing to read it returns an empty list. Raises FrameError for bytes that are no frame.
+    On a non-blocking socket with nothing to read it returns an empty list. Raises FrameError for bytes that are no
+    frame.
     """
     try:
         data = sock.recv(_LARGE_READ if decoder.missing > _SMALL_READ else _SMALL_READ)
@@ -243,5 +250,7 @@ def receive_all(sock: socket.socket, decoder: Decoder) -> tuple[list[Frame], boo
 
 
 def text_fields(values: Iterable[str]) -> list[bytes]:
-    """Return texts as fields. Lone surrogates, which file names and broken input bring along, are escaped, not refused."""
+    """Return texts as fields. Lone surrogates, which file names and broken input bring along, are escaped, not
+    refused.
+    """
     return [value.encode("utf-8", "backslashreplace") for value in values]

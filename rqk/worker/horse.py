@@ -1,8 +1,9 @@
 """The horse: a forked process that runs one job, or up to ``recycle_after`` of them, and reports over its socket.
 
-It leads a process group of its own, so that a hard kill takes along what the job has started. SIGINT is ignored (a Ctrl-C at the
-terminal is the supervisor's affair), SIGTERM kills, SIGALRM is the soft time limit. stdin is empty. Logging is left as the user's
-modules set it up. It ends by os._exit: no atexit handlers and no waiting for threads that the job left behind.
+It leads a process group of its own, so that a hard kill takes along what the job has started. SIGINT is ignored (a
+Ctrl-C at the terminal is the supervisor's affair), SIGTERM kills, SIGALRM is the soft time limit. stdin is empty.
+Logging is left as the user's modules set it up. It ends by os._exit: no atexit handlers and no waiting for threads
+that the job left behind.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REHEARSALS = 12     # Python 3.11 looks at a function again after eight calls
+REHEARSALS = 12  # Python 3.11 looks at a function again after eight calls
 
 
 def tools(settings: ChildSettings | None) -> Tools:
@@ -40,7 +41,8 @@ def tools(settings: ChildSettings | None) -> Tools:
 
 
 def run(sock: socket.socket, settings: ChildSettings, its_tools: Tools, baseline: Baseline) -> int:
-    """Live as a horse; ``baseline`` is what the metrics of preloaded modules said before the fork. Return the exit code.
+    """Live as a horse; ``baseline`` is what the metrics of preloaded modules said before the fork. Return the exit
+    code.
 
     0: all jobs were reported, LEAVE came, or the supervisor is gone.
     """
@@ -66,7 +68,7 @@ def run(sock: socket.socket, settings: ChildSettings, its_tools: Tools, baseline
         if settings.job_memory_limit:
             limits.set_job_memory(settings.job_memory_limit)
         outcome = perform(order, its_tools)
-        if os.getpid() != me:           # the job forked and its child came back here: it has nothing to report
+        if os.getpid() != me:  # the job forked and its child came back here: it has nothing to report
             return 0
         if settings.job_memory_limit:
             limits.lift_job_memory()
@@ -75,12 +77,12 @@ def run(sock: socket.socket, settings: ChildSettings, its_tools: Tools, baseline
         outcome.leaving = left == 0
         outcome.maxrss_kib = limits.peak_bytes() >> 10
         outcome.metrics = baseline.delta()
-        _flush()                        # what the job printed comes before its outcome in the log
+        _flush()  # what the job printed comes before its outcome in the log
         try:
             send(sock, Kind.OUTCOME, outcome_fields(outcome))
-        except ConnectionError:         # the supervisor is gone
+        except ConnectionError:  # the supervisor is gone
             return 0
-        except OSError:                 # the job closed our descriptor, or put another file in its place
+        except OSError:  # the job closed our descriptor, or put another file in its place
             return EXIT_MUTE
     return 0
 
@@ -88,19 +90,25 @@ def run(sock: socket.socket, settings: ChildSettings, its_tools: Tools, baseline
 def rehearse(settings: ChildSettings, its_tools: Tools) -> None:
     """Run a few jobs that do nothing right here, in the zygote, before the first fork.
 
-    Python specialises bytecode and fills its caches at the first calls, and each page of memory that it writes to in a horse must be
-    copied there first: rehearsed code dirties a third less. Problems of a user's serializer show when a real job comes.
+    Python specialises bytecode and fills its caches at the first calls, and each page of memory that it writes to in
+    a horse must be copied there first: rehearsed code dirties a third less. Problems of a user's serializer show when
+    a real job comes.
     """
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        try:
-            data = encode_call(Call("builtins.len", None, ("",), {}), its_tools.serializer)
+    try:
+        data = encode_call(Call("builtins.len", None, ("",), {}), its_tools.serializer)
+        fields = {
+            b"status": b"started",
+            b"created_at": b"2026-01-01T00:00:00.000000Z",
+            b"data": data,
+            b"origin": b"rehearsal",
+        }
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
             for number in range(REHEARSALS):
-                fields = {b"status": b"started", b"created_at": b"2026-01-01T00:00:00.000000Z", b"data": data, b"origin": b"rehearsal"}
                 send(ours, Kind.JOB, order_fields(Order(str(number), "", "rehearsal", "", 60.0, fields)))
             run(theirs, replace(settings, recycle_after=REHEARSALS, job_memory_limit=None), its_tools, Baseline())
-        except Exception:
-            log.debug("the rehearsal in the zygote failed; only speed depends on it", exc_info=True)
+    except Exception:
+        log.debug("the rehearsal in the zygote failed; only speed depends on it", exc_info=True)
 
 
 def _next(sock: socket.socket, decoder: Decoder, waiting: list[Frame]) -> Frame | None:

@@ -1,10 +1,11 @@
 """Memory: sizes as people write them, the limit of one job, the container's limit and its out-of-memory counter, peaks.
 
-Which limit. RLIMIT_AS counts every mapping: shared libraries, memory-mapped files, address space that thread pools and allocators
-merely reserve; numpy alone maps gigabytes it never uses, so a limit that fits real use cannot be told with it. RLIMIT_RSS has
-no effect on Linux. RLIMIT_DATA counts private writable memory (heap and anonymous mappings, since Linux 4.7), which is what a job
-allocates, so it is used. A job above it gets a MemoryError with a traceback and fails normally; nothing is killed, no pod restarts.
-It counts allocated, not touched memory, and includes what preloaded modules hold. macOS accepts the call and ignores it.
+Which limit. RLIMIT_AS counts every mapping: shared libraries, memory-mapped files, address space that thread pools
+and allocators merely reserve; numpy alone maps gigabytes it never uses, so a limit that fits real use cannot be told
+with it. RLIMIT_RSS has no effect on Linux. RLIMIT_DATA counts private writable memory (heap and anonymous mappings,
+since Linux 4.7), which is what a job allocates, so it is used. A job above it gets a MemoryError with a traceback and
+fails normally; nothing is killed, no pod restarts. It counts allocated, not touched memory, and includes what
+preloaded modules hold. macOS accepts the call and ignores it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,21 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15,
-          "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "Pi": 1 << 50}
+_UNITS = {
+    "": 1,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "P": 10**15,
+    "Ki": 1 << 10,
+    "Mi": 1 << 20,
+    "Gi": 1 << 30,
+    "Ti": 1 << 40,
+    "Pi": 1 << 50,
+}
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?(?:[eE][0-9]{1,2})?)\s*([A-Za-z]*)")
-_NO_LIMIT_V1 = 1 << 60      # cgroup v1 writes "no limit" as a number near 2**63
+_NO_LIMIT_V1 = 1 << 60  # cgroup v1 writes "no limit" as a number near 2**63
 _PAGE = resource.getpagesize()
 
 
@@ -30,7 +42,10 @@ def parse_size(text: str | int) -> int:
     """
     match = _SIZE.fullmatch(str(text).strip()) if not isinstance(text, bool) else None
     if match is None or match[2] not in _UNITS:
-        raise ValueError(f"{text!r} is not a size: give bytes, or a number with one of {' '.join(filter(None, _UNITS))}, such as 512Mi")
+        raise ValueError(
+            f"{text!r} is not a size: give bytes, or a number with one of {' '.join(filter(None, _UNITS))}, "
+            "such as 512Mi"
+        )
     size = int(Decimal(match[1]) * _UNITS[match[2]])
     if size < 1:
         raise ValueError(f"{text!r} is not a size: it must be at least one byte")
@@ -38,7 +53,8 @@ def parse_size(text: str | int) -> int:
 
 
 def set_job_memory(limit: int) -> None:
-    """Limit this process's private writable memory to ``limit`` bytes, softly: lift_job_memory can undo it for the report.
+    """Limit this process's private writable memory to ``limit`` bytes, softly: lift_job_memory can undo it for the
+    report.
 
     A container's own hard limit below it stays as it is. Raises nothing: a system without the limit goes without.
     """
@@ -71,20 +87,24 @@ def private_bytes() -> int | None:
 
 
 def raise_oom_score(points: int) -> None:
-    """Make the kernel prefer this process (0 to 1000 points) when memory runs out. Lowering needs rights and is left."""
+    """Make the kernel prefer this process (0 to 1000 points) when memory runs out. Lowering needs rights and is
+    left.
+    """
     _write("/proc/self/oom_score_adj", str(max(0, min(points, 1000))).encode())
 
 
 def reset_peak() -> None:
-    """Start the peak of peak_bytes() anew, so that each job in a recycled horse has its own. No-op where it is impossible."""
+    """Start the peak of peak_bytes() anew, so that each job in a recycled horse has its own. No-op where it is
+    impossible.
+    """
     _write("/proc/self/clear_refs", b"5")
 
 
 def peak_bytes() -> int:
     """Return this process's peak resident memory since it was forked or since reset_peak().
 
-    Linux keeps the figure with the address space, so a fork starts at its parent's present size, not at the parent's peak
-    (which ru_maxrss would show only after an exec); it costs 2 us where /proc/self/status costs 45.
+    Linux keeps the figure with the address space, so a fork starts at its parent's present size, not at the parent's
+    peak (which ru_maxrss would show only after an exec); it costs 2 us where /proc/self/status costs 45.
     """
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak << 10
@@ -110,11 +130,13 @@ def _write(path: str, data: bytes) -> None:
 class CgroupMemory:
     """Where this process's memory accounting lives: the directories from its own control group up to the mount."""
 
-    version: int                      # 1, 2, or 0 when there is none
-    directories: tuple[Path, ...]     # own first
+    version: int  # 1, 2, or 0 when there is none
+    directories: tuple[Path, ...]  # own first
 
     def oom_kills(self) -> int | None:
-        """Return how many processes the kernel killed for memory in this group and below it; None if it does not say."""
+        """Return how many processes the kernel killed for memory in this group and below it; None if it does not
+        say.
+        """
         name = "memory.events" if self.version == 2 else "memory.oom_control"
         return _counter(self.directories[0] / name, "oom_kill") if self.directories else None
 
@@ -130,8 +152,11 @@ class CgroupMemory:
         return _number(self.directories[0] / name) if self.directories else None
 
 
-def own_cgroup(cgroup: Path = Path("/proc/self/cgroup"), mountinfo: Path = Path("/proc/self/mountinfo")) -> CgroupMemory:
-    """Find the memory control group of this process, version 2 or 1, also from inside a container without its own namespace.
+def own_cgroup(
+    cgroup: Path = Path("/proc/self/cgroup"), mountinfo: Path = Path("/proc/self/mountinfo")
+) -> CgroupMemory:
+    """Find the memory control group of this process, version 2 or 1, also from inside a container without its own
+    namespace.
 
     Look it up once and keep it: a worker does not change its group.
     """
@@ -142,7 +167,9 @@ def own_cgroup(cgroup: Path = Path("/proc/self/cgroup"), mountinfo: Path = Path(
         return CgroupMemory(0, ())
     paths = {controllers: path for _, controllers, path in (m for m in memberships if len(m) == 3)}
     found = [(version, root, mount) for fields in mounts for version, root, mount in [_memory_mount(fields)] if version]
-    for version, root, mount in sorted(found):       # version 1 first: where both are mounted, it holds the memory controller
+    for version, root, mount in sorted(
+        found
+    ):  # version 1 first: where both are mounted, it holds the memory controller
         path = paths.get("") if version == 2 else next((p for c, p in paths.items() if "memory" in c.split(",")), None)
         probe = "memory.events" if version == 2 else "memory.oom_control"
         if path is not None and (directories := _upwards(Path(mount), root, path, probe)):
@@ -161,9 +188,9 @@ def _memory_mount(fields: list[str]) -> tuple[int, str, str]:
 
 def _upwards(mount: Path, root: str, path: str, probe: str) -> tuple[Path, ...]:
     """Return the directories from the process's group up to the mount point that have the file ``probe``."""
-    inside = path[len(root):] if root != "/" and path.startswith(root) else path
+    inside = path[len(root) :] if root != "/" and path.startswith(root) else path
     own = mount / inside.lstrip("/")
-    if not (own / probe).exists():      # the path is the host's, but the mount shows only this container's group
+    if not (own / probe).exists():  # the path is the host's, but the mount shows only this container's group
         own = mount
     chain = [own, *own.parents]
     if mount in chain:
@@ -174,7 +201,7 @@ def _upwards(mount: Path, root: str, path: str, probe: str) -> tuple[Path, ...]:
 def _number(path: Path) -> int | None:
     try:
         number = int(path.read_bytes())
-    except (OSError, ValueError):       # "max" is no number
+    except (OSError, ValueError):  # "max" is no number
         return None
     return number if number < _NO_LIMIT_V1 else None
 

@@ -2,18 +2,20 @@
 
 Modes (messages.Mode), so that everything of a user's runs in a fork, callbacks after a hard kill too:
 
-- ``perform``: the job itself. Success callback before the outcome is told: if it raises, the job has failed. Failure callback after
-  any exception: if it raises, its exception replaces the job's. Neither runs for a returned Retry.
-- ``failure_callback``: the horse of this job was killed; a fresh one gets the order again with ``exc_kind`` and ``exc_text`` (from
-  core.verdict) and calls ``callback(job, connection, type, value, None)`` with a JobTimeoutException for "timeout", else a HorseDied.
+- ``perform``: the job itself. Success callback before the outcome is told: if it raises, the job has failed. Failure
+  callback after any exception: if it raises, its exception replaces the job's. Neither runs for a returned Retry.
+- ``failure_callback``: the horse of this job was killed; a fresh one gets the order again with ``exc_kind`` and
+  ``exc_text`` (from core.verdict) and calls ``callback(job, connection, type, value, None)`` with a
+  JobTimeoutException for "timeout", else a HorseDied.
 - ``stopped_callback``: the job was stopped by a user; calls ``callback(job, connection)``.
 
-The outcome of the last two is ``finished``, or ``failed`` with the callback's own traceback; ``func`` is the callback's name. A job
-without such a callback gives ``finished`` with an empty ``func``.
+The outcome of the last two is ``finished``, or ``failed`` with the callback's own traceback; ``func`` is the
+callback's name. A job without such a callback gives ``finished`` with an empty ``func``.
 
-Soft time limit: SIGALRM raises JobTimeoutException in the main thread (in ``asyncio.run`` too), and once more ``raise_again_s`` later if the
-job swallowed it. A job that sets its own alarm takes ours away; then, as for code that never returns from C, there is the supervisor's
-hard limit. The limit covers decoding and importing; afterwards the handler and timer are as before the job.
+Soft time limit: SIGALRM raises JobTimeoutException in the main thread (in ``asyncio.run`` too), and once more
+``raise_again_s`` later if the job swallowed it. A job that sets its own alarm takes ours away; then, as for code that
+never returns from C, there is the supervisor's hard limit. The limit covers decoding and importing; afterwards the
+handler and timer are as before the job.
 """
 
 from __future__ import annotations
@@ -41,15 +43,15 @@ from rqk.worker import afterfork, limits
 from rqk.worker import resolve as resolving
 from rqk.worker.messages import Mode, Order, Outcome, RetryWish
 
-UNREADABLE_FUNC = "<DeserializationError>"          # RQ's name for a call that could not be read
-UNSERIALIZABLE = "Unserializable return value"      # RQ's placeholder for a result that cannot be stored
-MAX_RESULT_BYTES = 384 * 1024 * 1024 - 1024         # Redis takes 512 MB a value, and the protocol's base64 needs a third more
-MAX_TRACEBACK_CHARS = 64 * 1024                     # the first 24 Ki (where the job is) and the last 40 Ki (what happened) are kept
+UNREADABLE_FUNC = "<DeserializationError>"  # RQ's name for a call that could not be read
+UNSERIALIZABLE = "Unserializable return value"  # RQ's placeholder for a result that cannot be stored
+MAX_RESULT_BYTES = 384 * 1024 * 1024 - 1024  # Redis takes 512 MB a value, and the protocol's base64 needs a third more
+MAX_TRACEBACK_CHARS = 64 * 1024  # the first 24 Ki (where the job is) and the last 40 Ki (what happened) are kept
 MAX_REPR_CHARS = 200
 CALLBACK_TIMEOUT_S = 60.0
 _HEAD_CHARS = 24 * 1024
-_LONGEST_TIMER_S = 1e9                              # setitimer refuses absurd values; thirty years are enough
-_WEARY = (JobTimeoutException, MemoryError)         # raised in the middle of anything: such a process takes no further job
+_LONGEST_TIMER_S = 1e9  # setitimer refuses absurd values; thirty years are enough
+_WEARY = (JobTimeoutException, MemoryError)  # raised in the middle of anything: such a process takes no further job
 
 # Frames of these files at the top of a traceback are how we came to the user's code, not part of what happened there.
 _OUR_FILES = frozenset({__file__, resolving.__file__, runners.__file__, base_events.__file__})
@@ -64,8 +66,8 @@ class Tools:
     """What jobs need of their worker."""
 
     serializer: Serializer = DefaultSerializer
-    connect: Callable[[], Any] | None = None        # makes a Redis client, if the user's code asks for one
-    raise_again_s: float = 5.0                      # see zygote.ChildSettings
+    connect: Callable[[], Any] | None = None  # makes a Redis client, if the user's code asks for one
+    raise_again_s: float = 5.0  # see zygote.ChildSettings
 
 
 class SoftLimit:
@@ -84,14 +86,18 @@ class SoftLimit:
         if self._seconds is not None:
             self._armed = True
             signal.signal(signal.SIGALRM, self._ring)
-            signal.setitimer(signal.ITIMER_REAL, min(self._seconds, _LONGEST_TIMER_S), min(self._again, _LONGEST_TIMER_S))
+            signal.setitimer(
+                signal.ITIMER_REAL, min(self._seconds, _LONGEST_TIMER_S), min(self._again, _LONGEST_TIMER_S)
+            )
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
     def stop(self) -> None:
-        """Disarm, and undo what the block did to the alarm. May be called again: an alarm may hit the first call itself."""
+        """Disarm, and undo what the block did to the alarm. May be called again: an alarm may hit the first call
+        itself.
+        """
         self._armed = False
         if self._entered:
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -102,7 +108,7 @@ class SoftLimit:
         if not self._armed:
             return
         if self._again:
-            self._again = 0.0           # the timer rings by itself once more, then no more
+            self._again = 0.0  # the timer rings by itself once more, then no more
         else:
             self._armed = False
             signal.setitimer(signal.ITIMER_REAL, 0)
@@ -110,8 +116,10 @@ class SoftLimit:
 
 
 def perform(order: Order, tools: Tools) -> Outcome:
-    """Do what the order says. Whatever the user's code raises becomes part of the outcome; this function raises nothing."""
-    os.environ["RQ_WORKER_ID"] = order.worker_name      # for the job to read; nothing of ours reads them
+    """Do what the order says. Whatever the user's code raises becomes part of the outcome; this function raises
+    nothing.
+    """
+    os.environ["RQ_WORKER_ID"] = order.worker_name  # for the job to read; nothing of ours reads them
     os.environ["RQ_JOB_ID"] = order.job_id
     os.environ["RQ_EXECUTION_ID"] = order.execution_id
     work = _Work(order, tools)
@@ -138,7 +146,9 @@ class _Work:
 
     def prepare(self) -> Job:
         record = decode_job(self.order.job_id, self.order.fields)
-        self.job = job = Job.from_record(record, connection_factory=self.tools.connect, serializer=self.tools.serializer)
+        self.job = job = Job.from_record(
+            record, connection_factory=self.tools.connect, serializer=self.tools.serializer
+        )
         set_current(job)
         return job
 
@@ -160,8 +170,17 @@ class _Work:
             self.callback("success", job, value)
         result = self.serialized(value)
         self.tidy()
-        return Outcome("retry" if wish else "finished", self.started_at, ended_at, func=self.func, result_repr=short_repr(value),
-                       retry=wish, has_result=value is not None, note=self.note, result=result)
+        return Outcome(
+            "retry" if wish else "finished",
+            self.started_at,
+            ended_at,
+            func=self.func,
+            result_repr=short_repr(value),
+            retry=wish,
+            has_result=value is not None,
+            note=self.note,
+            result=result,
+        )
 
     def run_callback_only(self) -> Outcome:
         job = self.prepare()
@@ -174,7 +193,7 @@ class _Work:
 
     def failed(self, error: BaseException) -> Outcome:
         self.limit.stop()
-        limits.lift_job_memory()                        # room to say that there was none
+        limits.lift_job_memory()  # room to say that there was none
         weary = isinstance(error, _WEARY)
         ended_at = time.time()
         if self.job is not None and self.order.mode is Mode.PERFORM:
@@ -183,8 +202,16 @@ class _Work:
             except BaseException as second:  # noqa: BLE001 - as in RQ: what the failure callback raises is what is recorded
                 error = second
         self.tidy()
-        return Outcome("failed", self.started_at, ended_at, func=self.func, exc_type=type_name(type(error)), note=self.note,
-                       leaving=weary or isinstance(error, _WEARY), exc_string=traceback_text(error))
+        return Outcome(
+            "failed",
+            self.started_at,
+            ended_at,
+            func=self.func,
+            exc_type=type_name(type(error)),
+            note=self.note,
+            leaving=weary or isinstance(error, _WEARY),
+            exc_string=traceback_text(error),
+        )
 
     def callback(self, event: str, job: Job, *args: Any) -> str:
         """Run the job's callback for an event, if it has one, within its own time limit; return its name."""
@@ -197,7 +224,9 @@ class _Work:
         return name
 
     def serialized(self, value: object) -> bytes:
-        """Return the result's bytes; RQ's placeholder, and a note, if it cannot be stored. The job has succeeded all the same."""
+        """Return the result's bytes; RQ's placeholder, and a note, if it cannot be stored. The job has succeeded all
+        the same.
+        """
         if value is None:
             return b""
         try:
@@ -206,9 +235,13 @@ class _Work:
                 raise TypeError(f"the serializer returned {type(result).__name__}, not bytes")
             if len(result) <= MAX_RESULT_BYTES:
                 return result
-            self.note = f"the return value has {len(result)} bytes serialized; Redis can hold {MAX_RESULT_BYTES} of them, so it was not stored"
+            size = len(result)
+            self.note = (
+                f"the return value was not stored: {size} bytes serialized; Redis can hold {MAX_RESULT_BYTES} of them"
+            )
         except Exception as error:  # noqa: BLE001 - serializers raise whatever users' classes raise
-            self.note = f"the return value ({type_name(type(value))}) could not be serialized and was not stored: {_one_line(error)}"
+            kind = type_name(type(value))
+            self.note = f"the return value ({kind}) was not stored, as it cannot be serialized: {_one_line(error)}"
         return self.tools.serializer.dumps(UNSERIALIZABLE)
 
     def tidy(self) -> None:
@@ -219,7 +252,9 @@ class _Work:
 
 
 def retry_wish(value: object) -> RetryWish | None:
-    """Return what a returned Retry asks for, None for any other value. Told by its name and attributes: RQ's own class counts too."""
+    """Return what a returned Retry asks for, None for any other value. Told by its name and attributes: RQ's own
+    class counts too.
+    """
     if not any(cls.__name__ == "Retry" for cls in type(value).__mro__):
         return None
     with suppress(AttributeError, TypeError, ValueError):
@@ -228,14 +263,22 @@ def retry_wish(value: object) -> RetryWish | None:
     return None
 
 
+_PLAIN = frozenset({type(None), bool, float})
 _SHORT = reprlib.Repr()
-_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict, _SHORT.maxset, _SHORT.maxfrozenset = 4, 20, 20, 20, 20, 20
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict, _SHORT.maxset, _SHORT.maxfrozenset = (
+    4,
+    20,
+    20,
+    20,
+    20,
+    20,
+)
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = MAX_REPR_CHARS
 
 
 def short_repr(value: object) -> str:
     """Return at most 200 characters of a value's repr, without ever building that of a long list. Never raises."""
-    if value is None or isinstance(value, (bool, float)):
+    if type(value) in _PLAIN:
         return str(value)
     try:
         text = _SHORT.repr(value)
@@ -257,7 +300,9 @@ def own_part(trace: TracebackType | None) -> TracebackType | None:
 
 
 def traceback_text(error: BaseException) -> str:
-    """Return the traceback of an exception as Python prints it, from the user's code on, at most MAX_TRACEBACK_CHARS. Never raises."""
+    """Return the traceback of an exception as Python prints it, from the user's code on, at most MAX_TRACEBACK_CHARS.
+    Never raises.
+    """
     try:
         text = "".join(traceback.format_exception(type(error), error, own_part(error.__traceback__)))
     except BaseException as second:  # noqa: BLE001 - an exception whose text, notes or cause cannot be had
@@ -265,7 +310,7 @@ def traceback_text(error: BaseException) -> str:
     if len(text) <= MAX_TRACEBACK_CHARS:
         return text
     mark = f"\n... {len(text) - MAX_TRACEBACK_CHARS} characters left out here by rqk ...\n"
-    return text[:_HEAD_CHARS] + mark + text[_HEAD_CHARS + len(mark) - MAX_TRACEBACK_CHARS:]
+    return text[:_HEAD_CHARS] + mark + text[_HEAD_CHARS + len(mark) - MAX_TRACEBACK_CHARS :]
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,8 +1,8 @@
 """Processes: the only fork of the house, and what a child must do before anything else.
 
-Linux gives a child the signal SIGKILL when its parent dies (die_with_parent). Elsewhere (macOS) there is no such thing: there the
-zygote kills its horses when the supervisor's socket closes, and a horse leaves when its own socket does, but a horse whose zygote
-and supervisor are both killed finishes the job it has.
+Linux gives a child the signal SIGKILL when its parent dies (die_with_parent). Elsewhere (macOS) there is no such
+thing: there the zygote kills its horses when the supervisor's socket closes, and a horse leaves when its own socket
+does, but a horse whose zygote and supervisor are both killed finishes the job it has.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" el
 def spawn(child: Callable[[], int], *, group: bool) -> int:
     """Fork; run ``child`` in the new process and end it with the returned exit code. Return its pid.
 
-    The child never returns into this stack: an exception ends it with EXIT_BROKEN, its traceback on stderr. No atexit handlers run
-    in it. With ``group`` it leads a process group of its own, set by both sides so that neither can be too early.
-    Raises OSError when the system refuses a process (EAGAIN: a pids limit; ENOMEM).
+    The child never returns into this stack: an exception ends it with EXIT_BROKEN, its traceback on stderr. No atexit
+    handlers run in it. With ``group`` it leads a process group of its own, set by both sides so that neither can be
+    too early. Raises OSError when the system refuses a process (EAGAIN: a pids limit; ENOMEM).
     """
-    _flush()                                  # or the child would write the parent's buffered text once more
+    _flush()  # or the child would write the parent's buffered text once more
     pid = os.fork()
     if pid:
         if group:
             try:
                 os.setpgid(pid, pid)
-            except OSError:                   # the child has done it, or is gone already
+            except OSError:  # the child has done it, or is gone already
                 pass
         return pid
     code = EXIT_BROKEN
@@ -55,15 +55,15 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (AttributeError, OSError, ValueError):   # None in a daemon, a closed pipe, a closed file
+        except (AttributeError, OSError, ValueError):  # None in a daemon, a closed pipe, a closed file
             pass
 
 
 def die_with_parent(parent: int) -> None:
     """Let the kernel kill this process when its parent dies; ``parent`` is the pid the parent had before the fork.
 
-    A parent that died before the request was made is noticed by its pid, so there is no window. No-op where it does not exist.
-    Children of this process do not inherit it.
+    A parent that died before the request was made is noticed by its pid, so there is no window. No-op where it does
+    not exist. Children of this process do not inherit it.
     """
     if _prctl is not None:
         _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
@@ -78,7 +78,9 @@ def set_name(name: str) -> None:
 
 
 def reset_signals() -> None:
-    """Give every signal that the parent handles in Python its default back, and unblock all; before any code of users runs."""
+    """Give every signal that the parent handles in Python its default back, and unblock all; before any code of users
+    runs.
+    """
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)) and number != signal.SIGINT:
@@ -88,7 +90,8 @@ def reset_signals() -> None:
 
 
 def kill_group(pid: int, number: int = signal.SIGKILL) -> bool:
-    """Send a signal to a whole process group; return whether anybody was there. Refuses pid 0 and 1: they would mean ourselves.
+    """Send a signal to a whole process group; return whether anybody was there. Refuses pid 0 and 1: they would mean
+    ourselves.
 
     Raises ValueError for such a pid.
     """
@@ -98,7 +101,7 @@ def kill_group(pid: int, number: int = signal.SIGKILL) -> bool:
         os.killpg(pid, number)
     except ProcessLookupError:
         return False
-    except PermissionError:       # macOS says so for a group of zombies; a job that changed its user also causes it
+    except PermissionError:  # macOS says so for a group of zombies; a job that changed its user also causes it
         return False
     return True
 

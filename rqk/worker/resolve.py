@@ -13,8 +13,8 @@ from typing import Any
 def resolve(name: str, instance: object | None = None) -> Callable[..., Any]:
     """Return the function of a call: the instance's method, or what a dotted name leads to.
 
-    Raises ValueError when there is no such thing, AttributeError for a missing method, TypeError for what cannot be called,
-    and whatever the module raises while it is imported (an ImportError becomes the ValueError's cause).
+    Raises ValueError when there is no such thing, AttributeError for a missing method, TypeError for what cannot be
+    called, and whatever the module raises while it is imported (an ImportError becomes the ValueError's cause).
     """
     found = getattr(instance, name) if instance is not None else import_name(name)
     if not callable(found):
@@ -61,4 +61,6 @@ def import_name(name: str) -> Any:
         return getattr(builtins, name)
     except AttributeError:
         reason = f": {inner}" if inner else ""
-        raise ValueError(f"cannot import {name}{reason}; is its module in this worker's image and on its path?") from inner
+        raise ValueError(
+            f"cannot import {name}{reason}; is its module in this worker's image and on its path?"
+        ) from inner

@@ -1,0 +1,227 @@
+"""The zygote: a process that imports the users' modules once and forks horses from that state on request.
+
+It is forked from the supervisor before any thread or connection exists, stays single-threaded and never talks to
+Redis. It ignores SIGINT, SIGTERM, SIGHUP and SIGQUIT, for the supervisor decides when things end; it dies with the
+supervisor (process.die_with_parent), and its horses die with it. A horse that ended badly takes its whole process
+group along: a job that failed must not go on in part.
+
+macOS: no memfd (an unlinked temporary file instead) and no parent-death signal; see process.py.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from importlib import import_module
+
+from rqk.metrics.delta import Baseline
+from rqk.worker import afterfork, horse, limits, process
+from rqk.worker.frames import Decoder, FrameError, Kind, encode, receive, send
+from rqk.worker.zygote import ChildSettings, Problem
+
+CRASH_BYTES = 8192  # of faulthandler's text; it starts with the most recent call
+_IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+class Zygote:
+    """The process between supervisor and horses."""
+
+    def __init__(self, settings: ChildSettings, sock: socket.socket) -> None:
+        self.settings = settings
+        self.sock = sock
+        self.horses: dict[int, int] = {}  # pid -> descriptor of its crash file
+        self.problems: list[Problem] = []
+
+    def run(self) -> int:
+        """Live as a zygote; return the exit code."""
+        process.reset_signals()
+        # Horses inherit it, which saves each of them the call; of two with the same points the kernel takes the larger,
+        # which is the horse.
+        limits.raise_oom_score(self.settings.oom_score_adj)
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        _stdin_from_nowhere()
+        faulthandler.enable(file=2)
+        wake_read, self.wake_write = socket.socketpair()
+        for end in (wake_read, self.wake_write):
+            end.setblocking(False)
+        preloaded = self.preload()
+        self.wake_read = wake_read
+        signal.signal(
+            signal.SIGCHLD, lambda number, frame: None
+        )  # a handler must exist for the wake-up byte to be written
+        signal.set_wakeup_fd(self.wake_write.fileno(), warn_on_full_buffer=False)
+        problems = [{"what": p.what, "name": p.name, "error": p.error, "fatal": p.fatal} for p in self.problems]
+        try:
+            send(self.sock, Kind.READY, [json.dumps(preloaded).encode(), json.dumps(problems).encode()])
+            self.serve()
+        except (ConnectionError, FrameError):  # the supervisor is gone
+            pass
+        for pid in self.horses:  # where the kernel does not do it
+            process.kill_group(pid)
+        return 0
+
+    def preload(self) -> list[str]:
+        """Import everything that horses should not import each time, then make it cheap to fork."""
+        sys.path[:0] = self.settings.path
+        preloaded = []
+        for name in self.settings.preload:
+            try:
+                import_module(name)
+                preloaded.append(name)
+            except BaseException as error:  # noqa: BLE001 - user code: SystemExit included, and it must not take the worker down
+                traceback.print_exc()
+                self.problems.append(Problem("preload", name, _one_line(error), fatal=False))
+        try:
+            self.tools = horse.tools(self.settings)
+        except Exception as error:  # noqa: BLE001 - the traceback goes to stderr, the exit code says so
+            self.problems.append(Problem("serializer", str(self.settings.serializer), _one_line(error), fatal=True))
+            self.tools = horse.tools(None)
+        self.baseline = Baseline.take()
+        self.problems += [Problem("connections", "", text, fatal=False) for text in afterfork.before_forks()]
+        used, limit = limits.private_bytes(), self.settings.job_memory_limit
+        if used and limit and used >= limit:
+            self.problems.append(
+                Problem(
+                    "memory",
+                    "job_memory_limit",
+                    fatal=True,
+                    error=(
+                        f"the job memory limit of {limit} bytes is below the {used} bytes that the worker and its "
+                        "preloaded modules hold already"
+                    ),
+                )
+            )
+        horse.rehearse(self.settings, self.tools)
+        process.set_name("rqk-zygote")
+        if threading.active_count() > 1:
+            names = ", ".join(
+                sorted(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
+            )
+            self.problems.append(
+                Problem(
+                    "threads",
+                    names,
+                    fatal=False,
+                    error=(
+                        "a preloaded module started threads; they do not exist in forked jobs, "
+                        "and locks they hold there stay locked"
+                    ),
+                )
+            )
+        gc.collect()
+        gc.freeze()  # a collection in a horse then leaves the shared pages alone
+        return preloaded
+
+    def serve(self) -> None:
+        """Fork and reap until the supervisor is gone."""
+        decoder, poller = Decoder(), select.poll()
+        poller.register(self.sock, select.POLLIN)
+        poller.register(self.wake_read, select.POLLIN)
+        wake = self.wake_read.fileno()
+        while True:
+            for descriptor, _ in poller.poll():
+                if descriptor == wake:
+                    self.reap()
+                    continue
+                frames = receive(self.sock, decoder)
+                if frames is None:
+                    return
+                for frame in frames:
+                    if frame.kind is not Kind.FORK:
+                        raise FrameError(f"a supervisor does not send {frame.kind.name} to a zygote")
+                    self.fork()
+
+    def fork(self) -> None:
+        """Make one horse and send the supervisor its end of the horse's socket."""
+        began = time.perf_counter()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            send(self.sock, Kind.FORK_FAILED, [_one_line(error).encode()])
+            return
+        with ours, theirs:
+            try:
+                crash = _crash_file()
+                zygote = os.getpid()
+                pid = process.spawn(lambda: self.become_horse(theirs, ours, crash, zygote), group=True)
+            except OSError as error:
+                send(self.sock, Kind.FORK_FAILED, [_one_line(error).encode()])
+                return
+            self.horses[pid] = crash
+            fields = [b"%d" % pid, b"%.6f" % (time.perf_counter() - began)]
+            socket.send_fds(self.sock, [encode(Kind.FORKED, fields)], [ours.fileno()])
+
+    def become_horse(self, sock: socket.socket, other_end: socket.socket, crash: int, zygote: int) -> int:
+        """Go on as a horse, in the new process."""
+        process.die_with_parent(zygote)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
+        # What stays open here would keep the others from noticing an end.
+        for end in (other_end, self.sock, self.wake_read, self.wake_write):
+            end.close()
+        for descriptor in self.horses.values():
+            os.close(descriptor)
+        faulthandler.enable(file=crash)
+        return horse.run(sock, self.settings, self.tools, self.baseline)
+
+    def reap(self) -> None:
+        """Wait for the horses that have ended, and tell about each."""
+        try:
+            while self.wake_read.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+        for pid in list(self.horses):  # by pid: children of preloaded modules are theirs to wait for
+            state = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if state is None:
+                continue
+            if state.si_code != os.CLD_EXITED or state.si_status != 0:
+                process.kill_group(pid)  # before it is reaped: until then nobody else can have this number
+            _, status, usage = os.wait4(pid, 0)
+            crash = self.horses.pop(pid)
+            text = _read_crash(crash) if status else b""
+            os.close(crash)
+            maxrss = usage.ru_maxrss >> 10 if sys.platform == "darwin" else usage.ru_maxrss
+            send(
+                self.sock,
+                Kind.EXITED,
+                [b"%d" % pid, b"%d" % status, b"%d" % maxrss, b"%.6f" % usage.ru_utime, b"%.6f" % usage.ru_stime, text],
+            )
+
+
+def _stdin_from_nowhere() -> None:
+    nowhere = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nowhere, 0)
+    if nowhere != 0:
+        os.close(nowhere)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - stays open; the supervisor's object may have buffered something, or be replaced
+
+
+def _crash_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("rqk-crash")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _read_crash(descriptor: int) -> bytes:
+    try:
+        return os.pread(descriptor, CRASH_BYTES, 0)
+    except OSError:
+        return b""
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

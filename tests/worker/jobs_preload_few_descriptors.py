@@ -1,0 +1,12 @@
+"""A module that leaves its process without a free file descriptor, for the test of a refused fork."""
+
+import os
+import resource
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+kept: list[int] = []
+try:
+    while len(kept) < 64:
+        kept.append(os.dup(0))
+except OSError:
+    os.close(kept.pop())  # one for the modules that are still to be imported
