@@ -19,8 +19,8 @@ API_VERSION = "v1beta1"
 KIND = "RQWorkerPool"
 PAUSED_ANNOTATION = "rqk.dev/paused"
 
-# Control characters cannot be typed on a command line and never meant anything but trouble; all else is RQ's business.
-QueueName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+# Control characters cannot be typed on a command line, and worker records separate queues by commas.
+QueueName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^,\x00-\x1f\x7f]+$")]
 MOST_REPLICAS = 10_000  # of one pool
 
 

@@ -22,7 +22,7 @@ from rqk.errors import StoreError
 from rqk.local.embedded import EmbeddedValkey
 from rqk.local.pool import LocalPool
 from rqk.local.state import Summary, UpState
-from rqk.local.view import summary_lines, view
+from rqk.local.view import seconds, summary_lines, view
 from rqk.local.waits import WaitSample
 from rqk.local.workers import Listener
 from rqk.store.connect import Client, connect, masked
@@ -206,7 +206,7 @@ class Up:
         return max(0, jobs - before) / (now - then) if now > then else 0.0
 
     def _note(self, text: str) -> None:
-        self._notes.append(text)
+        self._notes.append(f"{seconds(clock.monotonic() - self._begun):>7}  {text}")
         log.info("%s", text)
 
     def _said(self, worker: str, line: str) -> None:

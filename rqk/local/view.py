@@ -78,8 +78,10 @@ def _headline(state: UpState) -> Text:
     line.append(f"  most workers {summary.peak_workers}")
     if summary.crashes:
         line.append(f"  {summary.crashes} crashed", style="red")
-    if state.stopping:
-        line.append("  stopping: jobs in hand are finished, Ctrl-C again puts them back", style="yellow")
+    if state.stopping and any(pool.workers for pool in state.pools):
+        line.append("\nstopping: jobs in hand are finished; Ctrl-C once more puts them back", style="yellow")
+    elif state.stopping:
+        line.append("  stopped", style="yellow")
     return line
 
 
