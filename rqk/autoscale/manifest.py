@@ -83,13 +83,13 @@ def check_for_cluster(pool: Pool, source: str = "pool") -> None:
         raise BadPool(f"{source} (pool {pool.name!r}): spec.redis: required; exactly one of url, urlFrom, sentinel")
 
 
-def check_for_local(pool: Pool, source: str = "pool", *, url: str | None = None) -> None:
-    """Raise BadPool if the pool needs a cluster: Secrets cannot be read from here. ``url`` stands in for ``redis``."""
+def check_for_local(pool: Pool, source: str = "pool", *, has_redis: bool = False) -> None:
+    """Raise BadPool if the pool needs a cluster: Secrets cannot be read from here. ``has_redis``: another one stands in."""
     where = f"{source} (pool {pool.name!r})"
     redis = pool.spec.redis
-    if redis is not None and redis.url is None and url is None:
+    if redis is not None and redis.url is None and not has_redis:
         field = "urlFrom" if redis.url_from is not None else "sentinel"
-        raise BadPool(f"{where}: spec.redis.{field}: works on Kubernetes only; name the server with --url here")
+        raise BadPool(f"{where}: spec.redis.{field}: works on Kubernetes only; here use --url URL or --embedded")
     for index, variable in enumerate(pool.spec.worker.env):
         if variable.value_from is not None:
             raise BadPool(f"{where}: spec.worker.env[{index}].valueFrom: works on Kubernetes only; give a value here")

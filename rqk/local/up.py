@@ -39,18 +39,26 @@ log = logging.getLogger("rqk.up")
 class Up:
     """Pools as processes. Use with ``with``: entering starts what is needed, leaving ends everything that was started.
 
-    ``url`` serves pools that name no Redis that can be read here; without it an embedded Valkey does.
+    ``url`` serves pools that name no Redis that can be read here; without it an embedded Valkey serves those that name
+    none, and with ``embedded`` all of them, whatever they name: a cluster's manifest then runs as it is.
     ``worker_lines``: pass on what workers say. Raises BadPool for a pool that needs a cluster, StoreError if a named
     Redis does not answer at the start; later a pool whose Redis is away keeps its size until it is back.
     """
 
     def __init__(
-        self, pools: Sequence[Pool], *, url: str | None = None, metrics: bool = True, worker_lines: bool = False
+        self,
+        pools: Sequence[Pool],
+        *,
+        url: str | None = None,
+        embedded: bool = False,
+        metrics: bool = True,
+        worker_lines: bool = False,
     ) -> None:
         for pool in pools:
-            check_for_local(pool, url=url)
+            check_for_local(pool, has_redis=embedded or url is not None)
         self._manifests = pools
         self._url = url
+        self._embedded = embedded
         self._metrics = metrics
         self._worker_lines = worker_lines
         self._stack = ExitStack()
@@ -155,7 +163,7 @@ class Up:
         for pool in self._manifests:
             named = pool.spec.redis.url if pool.spec.redis is not None else None
             url = named or self._url
-            if url is None:
+            if url is None or self._embedded:
                 if embedded is None:
                     embedded = self._stack.enter_context(EmbeddedValkey())
                     self._note(
@@ -226,6 +234,7 @@ def run(
     pools: Sequence[Pool],
     *,
     url: str | None = None,
+    embedded: bool = False,
     live: bool | None = None,
     stop_when: Callable[[UpState], bool] | None = None,
     on_ready: Callable[[Mapping[str, str]], None] | None = None,
@@ -235,14 +244,14 @@ def run(
 ) -> Summary:
     """Run pools until SIGINT or SIGTERM, or until ``stop_when`` says so of the state after a tick.
 
-    ``live`` draws the view (default: if the console is a terminal), else lines go to the log ``rqk.up``.
+    ``url`` and ``embedded`` are as for :class:`Up`. ``live`` draws the view (default: if the console is a terminal), else lines go to the log ``rqk.up``.
     ``on_ready`` is called once before the first tick with the Redis URL of each pool by its name.
     The first signal lets workers finish their jobs, the second makes them put their jobs back, the third kills them.
     For the main thread; in another one no signals are taken, and worker processes end with the thread.
     """
     console = console or Console()
     shown = console.is_terminal if live is None else live
-    with Up(pools, url=url, metrics=metrics, worker_lines=not shown) as up, ExitStack() as stack:
+    with Up(pools, url=url, embedded=embedded, metrics=metrics, worker_lines=not shown) as up, ExitStack() as stack:
         requests = _signals(up, stack)
         if on_ready is not None:
             on_ready(up.urls)

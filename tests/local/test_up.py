@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from rqk import Queue
+from rqk.autoscale.manifest import parse_pool
+from rqk.autoscale.model import Pool
 from rqk.autoscale.retire import Duty
 from rqk.errors import BadPool, StoreUnavailable
 from rqk.local.state import UpState
@@ -182,10 +184,20 @@ def test_a_url_stands_in_for_pools_that_name_none(redis_url: str) -> None:
         assert up.urls == {"words": redis_url}
 
 
-def test_a_pool_that_needs_a_cluster_is_refused() -> None:
+def from_a_secret() -> Pool:
     body = pool().manifest()
     body["spec"]["redis"] = {"urlFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}
-    from rqk.autoscale.manifest import parse_pool
+    return parse_pool(body)
 
-    with pytest.raises(BadPool, match=r"spec\.redis\.urlFrom"):
-        Up([parse_pool(body)])
+
+def test_a_pool_that_needs_a_cluster_is_refused() -> None:
+    with pytest.raises(
+        BadPool, match=r"spec\.redis\.urlFrom: works on Kubernetes only; here use --url URL or --embedded"
+    ):
+        Up([from_a_secret()])
+
+
+def test_but_an_embedded_server_may_stand_in_whatever_it_names() -> None:
+    with Up([from_a_secret(), pool(name="b", url="redis://127.0.0.1:1")], embedded=True) as up:
+        assert len(set(up.urls.values())) == 1
+        assert up.tick().pools[0].trouble is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,10 +195,28 @@ def test_what_only_a_cluster_can_give_is_refused_on_one_machine(spec: dict[str, 
 
 def test_a_url_from_the_command_line_stands_in_for_a_secret() -> None:
     secret = pool(redis={"urlFrom": {"secretKeyRef": {"name": "a", "key": "b"}}})
-    check_for_local(secret, url="redis://localhost")
+    check_for_local(secret, has_redis=True)
     check_for_local(pool())
 
 
 def test_a_pool_goes_back_to_the_manifest_it_came_from() -> None:
     body = manifest(redis={"url": "redis://x"}, template={"spec": {"nodeName": "n"}}, worker={"abandoned": "Requeue"})
     assert parse_pool(body).manifest() == body
+
+
+EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples" / "pools").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
+def test_the_examples_are_right(file: Path) -> None:
+    for read in load_pools(file.read_text(), file.name):
+        if file.name == "simple.yaml":
+            check_for_local(read)
+        else:
+            check_for_cluster(read)
+
+
+def test_the_demo_runs_on_one_machine_too() -> None:
+    (file,) = [file for file in EXAMPLES if file.name == "wordcount.yaml"]
+    (read,) = load_pools(file.read_text(), file.name)
+    check_for_local(read, has_redis=True)
