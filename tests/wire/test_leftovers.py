@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -159,8 +160,13 @@ def horse_killed(stage: Stage) -> None:
     stage.queue.enqueue(time.sleep, 30, job_id="job-1")
     stage.worker("default")
     stage.state(b"busy")
-    stage.command('{"command": "kill-horse"}')
-    wait_until(lambda: stage.redis.hget("rq:job:job-1", "status") == b"failed", 20, "the job to fail")
+
+    def failed() -> bool:
+        # A command that comes before the horse has the job kills nobody, with RQ as with us.
+        stage.command('{"command": "kill-horse"}')
+        return bool(stage.redis.hget("rq:job:job-1", "status") == b"failed")
+
+    wait_until(failed, 20, "the job to fail", every=0.2)
     stage.state(b"idle")
 
 
@@ -204,8 +210,32 @@ def enqueued_options(stage: Stage) -> None:
     stage.redis.hset("rq:job:job-3", "webhooks", golden[b"webhooks"])
 
 
-KNOWN: dict[str, dict[str, str]] = {}
-"""Scenario → difference → why it is right."""
+LEASE = {
+    r"rq:scheduler-lock:\w+$": "every worker of ours moves due jobs, RQ's only if asked to",
+    r"rq:worker:worker-1: lives 60 s instead of (90|480) s": "twice our lease: a dead worker is unlisted sooner",
+    r"rq:(wip:default|executions:job-1): score of .* is -?\d+\S* instead of": "a lease of 30 s, renewed every 10 s",
+}
+KNOWN: dict[str, dict[str, str]] = {
+    "failed": {
+        r"rq:failed:default: .*": "RQ leaves the id of a job with failure_ttl 0, which is deleted, until the next clean-up",
+        r"rq:results:job-5: .*cannot import no.such.function: No module named 'no'": "our text says more",
+    },
+    "requeued": {
+        r"field exc_info is 'no such field' instead of 'compressed text'": "RQ writes an empty one, readers take both",
+        r"field worker_name is b'' instead of b'worker-1'": "a stale name would send stop commands to the wrong worker",
+    },
+    "repeat_pending": {
+        r"field result is 'no such field' instead of 3": "a legacy field; readers take the results stream first",
+    },
+    "horse_killed": {
+        r"rq:results:job-1: .*waitpid returned 9 \(signal 9\); SIGKILL, from outside": "our text says more",
+        r"field (worker_name|last_heartbeat) is .* instead of (b''|'nothing')": "RQ blanks them with a stale save",
+    },
+    "stopped": {
+        r"field (worker_name|last_heartbeat) is .* instead of (b''|'nothing')": "RQ blanks them with a stale save",
+    },
+}
+"""Scenario → a difference, as a regular expression → why it is right."""
 
 
 @pytest.mark.parametrize(
@@ -224,6 +254,7 @@ def test_we_leave_what_rq_left(play: Callable[[Stage], None], redis: redis_py.Re
     golden = load("3.0.0", play.__name__)
     told = differences(golden, found, seconds + microseconds / 1e6)
     known = KNOWN.get(play.__name__, {})
-    unexpected = [line for line in told if line not in known]
+    unexpected = [line for line in told if not any(re.search(pattern, line) for pattern in {**known, **LEASE})]
     assert not unexpected, "\n".join(unexpected)
-    assert not set(known) - set(told), "a known difference is gone; take it off the list"
+    gone = [pattern for pattern in known if not any(re.search(pattern, line) for line in told)]
+    assert not gone, f"a known difference is gone; take it off the list: {gone}"

@@ -29,6 +29,7 @@ def scene(redis: redis_py.Redis, start_worker: StartWorker, tmp_path: Path) -> I
     """A busy worker of ours, one idle, and jobs in many states. The file that is yielded lets the running job end."""
     high, low = Queue("high", connection=redis), Queue("low", connection=redis)
     gate = tmp_path / "gate"
+    redis.sadd("rq:queues", "rq:queue:other")  # rq info shows the workers of known queues only
     high.enqueue(jobs.add, 1)
     high.enqueue(jobs.fail)
     held = high.enqueue(jobs.wait_for_file, str(gate))
