@@ -34,6 +34,14 @@ class Addresses:
     dns_ready_port: int = 18181
 
     @property
+    def hardware(self) -> str:
+        """A bridge without an address of its own takes the lowest of its ports: it changes as pods come and go.
+
+        Every pod would then send to an address that nobody has, until its neighbour table forgets it.
+        """
+        return "0a:58:" + ":".join(f"{int(part):02x}" for part in self.gateway.split("."))
+
+    @property
     def api(self) -> str:
         return f"https://{self.gateway}:{self.api_port}"
 
@@ -59,7 +67,7 @@ def raise_bridge(addresses: Addresses, state: Path) -> None:
     """Make the bridge if it is not there, signed with the state folder it belongs to."""
     owner = bridge_owner(addresses)
     if owner is None:
-        run("ip", "link", "add", addresses.bridge, "type", "bridge")
+        run("ip", "link", "add", addresses.bridge, "address", addresses.hardware, "type", "bridge")
         run("ip", "link", "set", addresses.bridge, "alias", str(state))
     elif owner != str(state):
         raise InUse(

@@ -188,6 +188,10 @@ def test_pods_get_addresses_of_the_bridge(site: Site) -> None:
     assert bridge["ipam"]["ranges"] == [[{"subnet": "10.244.0.0/24", "gateway": "10.244.0.1"}]]
 
 
+def test_the_bridge_keeps_its_hardware_address_while_pods_come_and_go() -> None:
+    assert Addresses().hardware == "0a:58:0a:f4:00:01"
+
+
 def test_the_kubelet_lets_nobody_in_unasked(site: Site) -> None:
     config = yaml.safe_load(site.files()[site.places.config("kubelet.yaml")])
     assert config["authentication"]["anonymous"] == {"enabled": False}
