@@ -62,10 +62,14 @@ class Row:
     def __str__(self) -> str:
         unfinished = "" if self.finished else " (not done)"
         return (
-            f"| {self.trace} | {self.policy} | {self.killed:.3g} | {self.thrown_away_hours:.1f} h "
-            f"| {self.wait_p50:.3g} / {self.wait_p95:.3g} s | {self.pod_hours:.1f} ({self.useful_hours:.1f}) "
+            f"| {self.trace} | {self.policy} | {self.killed:.0f} | {self.thrown_away_hours:.1f} h "
+            f"| {_short(self.wait_p50)} / {_short(self.wait_p95)} s | {self.pod_hours:.1f} ({self.useful_hours:.1f}) "
             f"| {self.peak:.0f}{unfinished} |"
         )
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
 HEADER = """\

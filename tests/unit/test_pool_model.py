@@ -210,13 +210,11 @@ EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples" / "pools").g
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
 def test_the_examples_are_right(file: Path) -> None:
     for read in load_pools(file.read_text(), file.name):
-        if file.name == "simple.yaml":
-            check_for_local(read)
-        else:
-            check_for_cluster(read)
+        check_for_cluster(read)
 
 
-def test_the_demo_runs_on_one_machine_too() -> None:
-    (file,) = [file for file in EXAMPLES if file.name == "wordcount.yaml"]
-    (read,) = load_pools(file.read_text(), file.name)
-    check_for_local(read, has_redis=True)
+@pytest.mark.parametrize("name", ["simple.yaml", "wordcount.yaml", "priorities.yaml"])
+def test_these_run_on_one_machine_too(name: str) -> None:
+    (file,) = [file for file in EXAMPLES if file.name == name]
+    for read in load_pools(file.read_text(), name):
+        check_for_local(read, has_redis=True)
