@@ -10,6 +10,7 @@ Clock = Callable[[], datetime]
 Monotonic = Callable[[], float]
 
 monotonic: Monotonic = time.monotonic
+pause: Callable[[float], None] = time.sleep
 
 
 def now() -> datetime:

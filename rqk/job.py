@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from rqk import clock
 from rqk.connections import resolve_connection
 from rqk.core import keys
 from rqk.core.codec import encode_job
-from rqk.core.payload import Call, Serializer, call_string, decode_call, describe_callable, encode_call
+from rqk.core.payload import Call, Serializer, call_string, decode_call
 from rqk.core.records import JobRecord
 from rqk.core.states import JobStatus
-from rqk.core.times import parse_duration
-from rqk.errors import InvalidJobOperation, NoSuchJobError, SerializationError
-from rqk.policies import Callback, Dependency, Repeat, Retry, as_callback, as_dependency
+from rqk.errors import InvalidJobOperation, NoSuchJobError
+from rqk.making import dump_meta, load_meta, new_record, validate_job_id
+from rqk.policies import Callback, Repeat, Retry
 from rqk.result import Result
 from rqk.serializers import resolve_serializer
 from rqk.store import jobs, transitions
@@ -29,18 +27,7 @@ if TYPE_CHECKING:
     from rqk.execution import Execution
     from rqk.store.connect import Client
 
-_ID = re.compile(r"[A-Za-z0-9_-]+")
 _current: ContextVar[Job | None] = ContextVar("rqk_current_job", default=None)
-_Value = TypeVar("_Value")
-
-
-def validate_job_id(job_id: str) -> str:
-    """The id itself. Raises TypeError or ValueError for what RQ refuses too."""
-    if not isinstance(job_id, str):
-        raise TypeError(f"a job id is text, not {job_id!r}")
-    if not _ID.fullmatch(job_id):
-        raise ValueError(f"a job id holds letters, digits, '-' and '_' only, not {job_id!r}")
-    return job_id
 
 
 def get_current_job(connection: Client | None = None) -> Job | None:
@@ -116,40 +103,28 @@ class Job:
         Raises TypeError or ValueError for a callable that no worker could import, SerializationError for arguments that cannot be stored.
         """
         used = resolve_serializer(serializer)
-        instance, func_name = describe_callable(func)
-        positional, named = () if args is None else args, kwargs or {}
-        call = Call(func_name, instance, positional, named)
-        dependency = as_dependency(depends_on)
-        done, missed, halted = as_callback(on_success), as_callback(on_failure), as_callback(on_stopped)
-        record = JobRecord(
+        record, call = new_record(
+            func,
+            args,
+            kwargs,
+            used,
             id=str(uuid4()) if id is None else validate_job_id(id),
+            now=clock.now(),
             status=status or JobStatus.CREATED,
-            created_at=clock.now(),
-            data=encode_call(call, used),
             origin=origin,
-            description=call_string(func_name, positional, named) if description is None else description,
-            timeout=parse_duration(timeout),
-            result_ttl=parse_duration(result_ttl),
-            failure_ttl=parse_duration(failure_ttl),
-            ttl=parse_duration(ttl),
-            meta_raw=_dump_meta(meta, used) if meta else None,
+            description=description,
+            timeout=timeout,
+            result_ttl=result_ttl,
+            failure_ttl=failure_ttl,
+            ttl=ttl,
+            meta=meta,
             group_id=group_id,
-            retries_left=retry.max if retry else None,
-            retry_intervals=tuple(retry.intervals) if retry else None,
-            enqueue_at_front_on_retry=bool(retry and retry.enqueue_at_front),
-            repeats_left=repeat.times if repeat else None,
-            repeat_intervals=tuple(repeat.intervals) if repeat else None,
-            success_callback_name=done.name if done else None,
-            success_callback_timeout=done.timeout if done else None,
-            failure_callback_name=missed.name if missed else None,
-            failure_callback_timeout=missed.timeout if missed else None,
-            stopped_callback_name=halted.name if halted else None,
-            stopped_callback_timeout=halted.timeout if halted else None,
-            dependency_ids=dependency.ids if dependency else (),
-            allow_dependency_failures=dependency.allow_failure
-            if isinstance(dependency, Dependency) and dependency.allow_failure
-            else None,
-            enqueue_at_front=True if dependency and dependency.enqueue_at_front else None,
+            depends_on=depends_on,
+            retry=retry,
+            repeat=repeat,
+            on_success=on_success,
+            on_failure=on_failure,
+            on_stopped=on_stopped,
         )
         job = cls.from_record(record, connection, used)
         job._call = call
@@ -265,45 +240,17 @@ class Job:
             raise InvalidJobOperation(f"Failed to retrieve status for job: {self.id}")
         return self.record.status
 
-    @property
-    def is_queued(self) -> bool:
-        """Whether it waits in its queue."""
-        return self.get_status() is JobStatus.QUEUED
-
-    @property
-    def is_started(self) -> bool:
-        """Whether it runs."""
-        return self.get_status() is JobStatus.STARTED
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether it succeeded."""
-        return self.get_status() is JobStatus.FINISHED
-
-    @property
-    def is_failed(self) -> bool:
-        """Whether it failed for good."""
-        return self.get_status() is JobStatus.FAILED
-
-    @property
-    def is_deferred(self) -> bool:
-        """Whether it waits for other jobs."""
-        return self.get_status() is JobStatus.DEFERRED
-
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether it waits for a time."""
-        return self.get_status() is JobStatus.SCHEDULED
-
-    @property
-    def is_canceled(self) -> bool:
-        """Whether it was canceled."""
-        return self.get_status() is JobStatus.CANCELED
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether it was stopped while it ran."""
-        return self.get_status() is JobStatus.STOPPED
+    # Each asks Redis.
+    is_queued = property(lambda self: self.get_status() is JobStatus.QUEUED, doc="Whether the status is queued.")
+    is_started = property(lambda self: self.get_status() is JobStatus.STARTED, doc="Whether the status is started.")
+    is_finished = property(lambda self: self.get_status() is JobStatus.FINISHED, doc="Whether the status is finished.")
+    is_failed = property(lambda self: self.get_status() is JobStatus.FAILED, doc="Whether the status is failed.")
+    is_deferred = property(lambda self: self.get_status() is JobStatus.DEFERRED, doc="Whether the status is deferred.")
+    is_scheduled = property(
+        lambda self: self.get_status() is JobStatus.SCHEDULED, doc="Whether the status is scheduled."
+    )
+    is_canceled = property(lambda self: self.get_status() is JobStatus.CANCELED, doc="Whether the status is canceled.")
+    is_stopped = property(lambda self: self.get_status() is JobStatus.STOPPED, doc="Whether the status is stopped.")
 
     def refresh(self) -> None:
         """Read the job again. Raises NoSuchJobError."""
@@ -352,7 +299,7 @@ class Job:
     def meta(self) -> dict[str, Any]:
         """The user's dictionary; stored by save_meta()."""
         if self._meta is None:
-            self._meta = _load_meta(self.record.meta_raw, self.serializer)
+            self._meta = load_meta(self.record.meta_raw, self.serializer)
         return self._meta
 
     @meta.setter
@@ -368,7 +315,7 @@ class Job:
 
     def save_meta(self) -> None:
         """Store the dictionary."""
-        raw = _dump_meta(self.meta, self.serializer)
+        raw = dump_meta(self.meta, self.serializer)
         jobs.write(self._client, self.id, {"meta": raw})
         self.record = replace(self.record, meta_raw=raw)
 
@@ -376,7 +323,7 @@ class Job:
     def save(self) -> None:
         """Store all fields of a job that is not in a queue yet."""
         if self._meta:
-            self.record = replace(self.record, meta_raw=_dump_meta(self._meta, self.serializer))
+            self.record = replace(self.record, meta_raw=dump_meta(self._meta, self.serializer))
         jobs.write(self._client, self.id, encode_job(self.record))
 
     def cancel(self, enqueue_dependents: bool = False, remove_from_dependencies: bool = False) -> None:
@@ -436,25 +383,3 @@ class Job:
 
     def __str__(self) -> str:
         return f"<Job {self.id}: {self.record.description}>"
-
-
-def _dump_meta(meta: dict[str, Any], serializer: Serializer) -> bytes:
-    try:
-        return serializer.dumps(meta)
-    except Exception as error:  # noqa: BLE001 - serializers raise whatever user classes raise
-        raise SerializationError(f"meta cannot be stored: {error}") from error
-
-
-def _load_meta(raw: bytes | None, serializer: Serializer) -> dict[str, Any]:
-    if not raw:
-        return {}
-    try:
-        value = serializer.loads(raw)
-    except Exception:  # noqa: BLE001 - as RQ does, unreadable meta is shown, not raised
-        return {"unserialized": raw}
-    return value if isinstance(value, dict) else {"unserialized": raw}
-
-
-def enqueued(record: JobRecord, queue: str, now: datetime) -> JobRecord:
-    """The record of a job at the moment it enters a queue."""
-    return replace(record, status=JobStatus.QUEUED, origin=queue, enqueued_at=now)

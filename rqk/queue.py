@@ -17,6 +17,7 @@ from rqk.core.states import JobStatus
 from rqk.core.times import parse_duration, to_epoch
 from rqk.errors import DuplicateJobError, NoSuchJobError
 from rqk.job import Job
+from rqk.making import dump_meta
 from rqk.policies import Callback, Repeat, Retry
 from rqk.registry import (
     CanceledJobRegistry,
@@ -30,6 +31,7 @@ from rqk.serializers import resolve_serializer
 from rqk.store import jobs, queues, transitions
 from rqk.store.connect import Client
 from rqk.store.transitions import NewJob, Stored
+from rqk.sync import run_now
 
 DEFAULT_TIMEOUT = 180  # seconds a job may run
 _Hook = Callback | Callable[..., Any] | str | None
@@ -145,7 +147,7 @@ class Queue:
         made = [self._make(data, now, group_id=group_id) for data in job_datas]
         if pipeline is not None:
             for job, new in made:
-                _append(pipeline, new)
+                transitions.append(pipeline, new)
             return [job for job, _ in made]
         codes = transitions.enqueue(self.connection, [new for _, new in made], now)
         for (job, _), code in zip(made, codes, strict=True):
@@ -167,9 +169,7 @@ class Queue:
         """Put a job that exists as an object into this queue."""
         now = clock.now()
         if job._meta:  # noqa: SLF001 - a job's own meta, set before it was stored
-            from rqk.job import _dump_meta
-
-            job.record = replace(job.record, meta_raw=_dump_meta(job._meta, job.serializer))  # noqa: SLF001
+            job.record = replace(job.record, meta_raw=dump_meta(job._meta, job.serializer))  # noqa: SLF001
         new = self._place(job, now, at_front=at_front, unique=unique)
         return self._store(job, new, now, pipeline)
 
@@ -257,9 +257,7 @@ class Queue:
         now = clock.now()
         job, new = self._make(data, now, due=due, unique=unique)
         if not self.is_async:
-            from rqk.sync import run_now
-
-            return run_now(job)
+            return run_now(job, data.func)
         return self._store(job, new, now, pipeline)
 
     def _store(self, job: Job, new: NewJob, now: datetime, pipeline: Any) -> Job:
@@ -268,7 +266,7 @@ class Queue:
                 raise ValueError(
                     "unique= and depends_on= need an answer at once and cannot be part of a caller's pipeline"
                 )
-            _append(pipeline, new)
+            transitions.append(pipeline, new)
             return job
         code = transitions.enqueue(self.connection, [new], now)[0]
         if code is Stored.DUPLICATE:
@@ -389,20 +387,3 @@ def _note(job: Job, code: Stored) -> Job:
     if code is Stored.DEFERRED:
         job.record = replace(job.record, status=JobStatus.DEFERRED, enqueued_at=None)
     return job
-
-
-def _append(pipeline: Any, new: NewJob) -> None:
-    """Plain commands for a caller's pipeline, which the caller executes: a script could not be reloaded in the middle of it."""
-    pipeline.sadd(keys.QUEUES, keys.queue(new.queue))
-    pipeline.hset(keys.job(new.id), mapping=new.fields)
-    if new.ttl is not None:
-        pipeline.expire(keys.job(new.id), new.ttl)
-    if new.group:
-        pipeline.sadd(keys.group(new.group), new.id)
-        pipeline.sadd(keys.GROUPS, new.group)
-    if new.place == "due":
-        pipeline.zadd(keys.scheduled(new.queue), {new.id: int(new.due)})
-    elif new.place == "front":
-        pipeline.lpush(keys.queue(new.queue), new.id)
-    else:
-        pipeline.rpush(keys.queue(new.queue), new.id)

@@ -80,10 +80,10 @@ def _translated(error: Exception, where: str) -> StoreError:
 
 @contextmanager
 def errors_of(where: str) -> Iterator[None]:
-    """Raise redis-py's errors as ours, with the cause kept."""
+    """Raise redis-py's errors as ours, with the cause kept; NOSCRIPT passes, scripts.run answers it."""
     try:
         yield
-    except StoreError:
+    except (StoreError, wire.NoScriptError):
         raise
     except (wire.RedisError, OSError) as error:
         raise _translated(error, where) from error
@@ -94,7 +94,7 @@ def talk(client: Client) -> Iterator[Any]:
     """The client, untyped (redis-py types answers as unions, ours are bytes), with its errors raised as ours."""
     try:
         yield client
-    except StoreError:
+    except (StoreError, wire.NoScriptError):
         raise
     except (wire.RedisError, OSError) as error:
         raise _translated(error, describe(client)) from error
@@ -233,8 +233,6 @@ class Line:
         try:
             with errors_of(self.where):
                 return self._open().read_response()
-        except wire.NoScriptError:
-            raise
         except StoreUnavailable:
             self.close()
             raise

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rqk.core import keys
 from rqk.core.codec import decode_job
+from rqk.core.moves import Move
 from rqk.core.records import JobRecord
 from rqk.core.states import JobStatus
 from rqk.errors import NoSuchJobError
@@ -63,3 +64,31 @@ def ids_in(client: Client, key: str) -> list[str]:
     """Members of a set of ids, sorted."""
     with talk(client) as asked:
         return sorted(member.decode() for member in asked.smembers(key))
+
+
+def store_ended(client: Client, job_id: str, queue: str, fields: dict[str, bytes], move: Move) -> None:
+    """A job that was run in its producer: hash, result and registry entry in one transaction."""
+    with talk(client) as asked:
+        now = int(asked.time()[0])
+        with asked.pipeline(transaction=True) as tx:
+            tx.sadd(keys.QUEUES, keys.queue(queue))
+            if move.job_ttl != "0":
+                tx.hset(keys.job(job_id), mapping={**fields, **move.fields, "status": move.status.value})
+                if move.job_ttl:
+                    tx.expire(keys.job(job_id), int(move.job_ttl))
+                if move.result:
+                    tx.xadd(keys.results(job_id), move.result, maxlen=10)
+                    if move.result_ttl not in ("", "-1"):
+                        tx.expire(keys.results(job_id), int(move.result_ttl))
+                if move.registry:
+                    score = (
+                        float("inf")
+                        if move.score == "+inf"
+                        else now + int(move.score)
+                        if move.score[0] == "+"
+                        else int(move.score)
+                    )
+                    tx.zadd(
+                        keys.finished(queue) if move.registry == "finished" else keys.failed(queue), {job_id: score}
+                    )
+            tx.execute()

@@ -37,9 +37,8 @@ def run(executor: Executor, name: str, *args: Any) -> Any:
     with errors_of(where):
         try:
             return executor.execute_command("EVALSHA", digest(name), 0, *args)
-        except wire.RedisError as error:
-            if not isinstance(error, wire.NoScriptError) and "NOSCRIPT" not in str(error):
-                raise
+        except wire.NoScriptError:
+            pass
         # Sent whole after a restart or SCRIPT FLUSH; nothing of it ran before, so this repeats no work.
         return executor.execute_command("EVAL", source(name), 0, *args)
 

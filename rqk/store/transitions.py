@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any, Literal
 
+from rqk.core import keys
 from rqk.core.codec import Fields, pairs
 from rqk.core.moves import Move
 from rqk.core.times import to_date, to_epoch
@@ -199,9 +200,9 @@ def unlock(executor: Executor, scheduler: str, queues: Sequence[str]) -> int:
     return int(scripts.run(executor, "unlock", scheduler, *scripts.counted(list(queues))))
 
 
-def sweep(executor: Executor, queues: Sequence[str], *, patience_s: int, most: int = 1000) -> list[Held]:
+def sweep(executor: Executor, queues: Sequence[str], now: datetime, *, patience_s: int, most: int = 1000) -> list[Held]:
     """Tidy queues; returns the ids that went from an intermediate list back to the head of their queue."""
-    reply = scripts.run(executor, "sweep", patience_s, most, *scripts.counted(list(queues)))
+    reply = scripts.run(executor, "sweep", patience_s, most, to_date(now), *scripts.counted(list(queues)))
     names = [item.decode() for item in reply]
     return [Held(queue, job_id) for queue, job_id in zip(names[::2], names[1::2], strict=True)]
 
@@ -274,3 +275,20 @@ def empty(executor: Executor, queue: str) -> int:
         total += removed
         if removed < 1000:
             return total
+
+
+def append(pipeline: Any, new: NewJob) -> None:
+    """Plain commands for a caller's pipeline, which the caller executes: a script could not be reloaded in the middle of it."""
+    pipeline.sadd(keys.QUEUES, keys.queue(new.queue))
+    pipeline.hset(keys.job(new.id), mapping=new.fields)
+    if new.ttl is not None:
+        pipeline.expire(keys.job(new.id), new.ttl)
+    if new.group:
+        pipeline.sadd(keys.group(new.group), new.id)
+        pipeline.sadd(keys.GROUPS, new.group)
+    if new.place == "due":
+        pipeline.zadd(keys.scheduled(new.queue), {new.id: int(new.due)})
+    elif new.place == "front":
+        pipeline.lpush(keys.queue(new.queue), new.id)
+    else:
+        pipeline.rpush(keys.queue(new.queue), new.id)

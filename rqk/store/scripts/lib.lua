@@ -67,6 +67,17 @@ local function enter(id, q, front, date)
   if (tonumber(job[3] or '') or 0) > 0 then expire_job(id, job[3]) end
 end
 
+-- Whether all jobs that `id` waits for, but for one that is known to be met, allow it to start. A job that is gone does.
+local function is_met(id, known, tolerant)
+  for _, other in ipairs(redis.call('SMEMBERS', dependencies_key(id))) do
+    if other ~= known then
+      local status = redis.call('HGET', job_key(other), 'status')
+      if status and status ~= 'finished' and not (status == 'failed' and tolerant) then return false end
+    end
+  end
+  return true
+end
+
 -- Dependents (protocol.md 3.13). `outcome` is the status the parent has just got.
 local function release(parent, outcome, date)
   for _, id in ipairs(redis.call('SMEMBERS', dependents_key(parent))) do
@@ -75,16 +86,7 @@ local function release(parent, outcome, date)
       redis.call('SREM', dependents_key(parent), id)
     elseif job[1] == 'deferred' then
       local tolerant = job[2] == '1'
-      local met = outcome == 'finished' or (outcome == 'failed' and tolerant)
-      if met then
-        for _, other in ipairs(redis.call('SMEMBERS', dependencies_key(id))) do
-          if other ~= parent then
-            local status = redis.call('HGET', job_key(other), 'status')
-            if status and status ~= 'finished' and not (status == 'failed' and tolerant) then met = false; break end
-          end
-        end
-      end
-      if met then
+      if (outcome == 'finished' or (outcome == 'failed' and tolerant)) and is_met(id, parent, tolerant) then
         redis.call('ZREM', K.deferred .. job[3], id)
         redis.call('SREM', dependents_key(parent), id)
         enter(id, job[3], job[4] == '1', date)
@@ -128,7 +130,10 @@ local function claim()
   local me = redis.call('HMGET', worker_key(w), 'birth', 'rqk_retiring', 'state')
   if not me[1] then return { 4 } end
   if me[2] then return { 3 } end
-  if redis.call('EXISTS', K.suspended) == 1 then return { 2 } end
+  if redis.call('EXISTS', K.suspended) == 1 then
+    if me[3] ~= 'suspended' then redis.call('HSET', worker_key(w), 'state', 'suspended') end
+    return { 2 }
+  end
   for _, q in ipairs(queues) do
     while true do
       local id = redis.call('LPOP', list_key(q))

@@ -1,7 +1,7 @@
 -- Tidy queues: stuck ids go back to the head of their list, expired registry entries and dead workers' names go.
--- ARGV: seconds an id may stay in an intermediate list without a lease, most ids a queue, count + queue names.
+-- ARGV: seconds an id may stay in an intermediate list without a lease, most ids a queue, date, count + queue names.
 -- Returns ids put back: queue, id, queue, id, ...
-local patience, most = number_arg(), number_arg()
+local patience, most, date = number_arg(), number_arg(), arg()
 local back = {}
 for _, q in ipairs(list_arg()) do
   redis.call('ZREMRANGEBYSCORE', K.finished .. q, 0, NOW)
@@ -10,6 +10,24 @@ for _, q in ipairs(list_arg()) do
     if redis.call('EXISTS', key) == 0 then
       redis.call('SREM', K.workers .. ':' .. q, key)
       redis.call('SREM', K.workers, key)
+    end
+  end
+  -- Dependents that RQ 3.0 released and did not push, and those whose parents have vanished (protocol.md 7, points 8 and 9).
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.ready .. q, '-inf', NOW - patience, 'LIMIT', 0, most)) do
+    redis.call('ZREM', K.ready .. q, id)
+    if redis.call('HGET', job_key(id), 'status') == 'ready_to_enqueue' then
+      enter(id, q, redis.call('HGET', job_key(id), 'enqueue_at_front') == '1', date)
+      back[#back + 1] = q; back[#back + 1] = id
+    end
+  end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.deferred .. q, '-inf', NOW - patience, 'LIMIT', 0, most)) do
+    local job = redis.call('HMGET', job_key(id), 'status', 'allow_dependency_failures', 'enqueue_at_front')
+    if job[1] ~= 'deferred' then
+      redis.call('ZREM', K.deferred .. q, id)
+    elseif redis.call('EXISTS', dependencies_key(id)) == 1 and is_met(id, '', job[2] == '1') then
+      redis.call('ZREM', K.deferred .. q, id)
+      enter(id, q, job[3] == '1', date)
+      back[#back + 1] = q; back[#back + 1] = id
     end
   end
   local stuck = redis.call('LRANGE', intermediate_key(q), 0, most - 1)

@@ -1,0 +1,109 @@
+"""Making a job's record from what a caller gives; no Redis here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from rqk.core.payload import Call, Serializer, call_string, describe_callable, encode_call
+from rqk.core.records import JobRecord
+from rqk.core.states import JobStatus
+from rqk.core.times import parse_duration
+from rqk.errors import SerializationError
+from rqk.policies import Callback, Dependency, Repeat, Retry, as_callback, as_dependency
+
+_ID = re.compile(r"[A-Za-z0-9_-]+")
+_Hook = Callback | Callable[..., Any] | str | None
+
+
+def validate_job_id(job_id: str) -> str:
+    """The id itself. Raises TypeError or ValueError for what RQ refuses too."""
+    if not isinstance(job_id, str):
+        raise TypeError(f"a job id is text, not {job_id!r}")
+    if not _ID.fullmatch(job_id):
+        raise ValueError(f"a job id holds letters, digits, '-' and '_' only, not {job_id!r}")
+    return job_id
+
+
+def new_record(
+    func: Callable[..., Any] | str,
+    args: Sequence[Any] | None,
+    kwargs: dict[str, Any] | None,
+    serializer: Serializer,
+    *,
+    id: str,  # noqa: A002 - RQ's name
+    now: datetime,
+    status: JobStatus,
+    origin: str = "",
+    description: str | None = None,
+    timeout: int | str | None = None,
+    result_ttl: int | str | None = None,
+    failure_ttl: int | str | None = None,
+    ttl: int | str | None = None,
+    meta: dict[str, Any] | None = None,
+    group_id: str | None = None,
+    depends_on: Any = None,
+    retry: Retry | None = None,
+    repeat: Repeat | None = None,
+    on_success: _Hook = None,
+    on_failure: _Hook = None,
+    on_stopped: _Hook = None,
+) -> tuple[JobRecord, Call]:
+    """The record of a new job, and its call. Raises what :meth:`rqk.job.Job.create` raises."""
+    instance, func_name = describe_callable(func)
+    positional, named = () if args is None else args, kwargs or {}
+    call = Call(func_name, instance, positional, named)
+    dependency = as_dependency(depends_on)
+    done, missed, halted = as_callback(on_success), as_callback(on_failure), as_callback(on_stopped)
+    record = JobRecord(
+        id=id,
+        status=status,
+        created_at=now,
+        data=encode_call(call, serializer),
+        origin=origin,
+        description=call_string(func_name, positional, named) if description is None else description,
+        timeout=parse_duration(timeout),
+        result_ttl=parse_duration(result_ttl),
+        failure_ttl=parse_duration(failure_ttl),
+        ttl=parse_duration(ttl),
+        meta_raw=dump_meta(meta, serializer) if meta else None,
+        group_id=group_id,
+        retries_left=retry.max if retry else None,
+        retry_intervals=tuple(retry.intervals) if retry else None,
+        enqueue_at_front_on_retry=bool(retry and retry.enqueue_at_front),
+        repeats_left=repeat.times if repeat else None,
+        repeat_intervals=tuple(repeat.intervals) if repeat else None,
+        success_callback_name=done.name if done else None,
+        success_callback_timeout=done.timeout if done else None,
+        failure_callback_name=missed.name if missed else None,
+        failure_callback_timeout=missed.timeout if missed else None,
+        stopped_callback_name=halted.name if halted else None,
+        stopped_callback_timeout=halted.timeout if halted else None,
+        dependency_ids=dependency.ids if dependency else (),
+        allow_dependency_failures=dependency.allow_failure
+        if isinstance(dependency, Dependency) and dependency.allow_failure
+        else None,
+        enqueue_at_front=True if dependency and dependency.enqueue_at_front else None,
+    )
+    return record, call
+
+
+def dump_meta(meta: dict[str, Any], serializer: Serializer) -> bytes:
+    """A job's dictionary as bytes. Raises SerializationError."""
+    try:
+        return serializer.dumps(meta)
+    except Exception as error:  # noqa: BLE001 - serializers raise whatever user classes raise
+        raise SerializationError(f"meta cannot be stored: {error}") from error
+
+
+def load_meta(raw: bytes | None, serializer: Serializer) -> dict[str, Any]:
+    """The dictionary again; what cannot be read is shown under ``unserialized``, as RQ does."""
+    if not raw:
+        return {}
+    try:
+        value = serializer.loads(raw)
+    except Exception:  # noqa: BLE001 - unpickling runs user code
+        return {"unserialized": raw}
+    return value if isinstance(value, dict) else {"unserialized": raw}

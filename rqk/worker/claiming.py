@@ -1,0 +1,97 @@
+"""Waiting for work: one blocking move per queue, each on a connection of its own, all in the worker's selector.
+
+Redis has no blocking read of several lists that does not pop, and a pop into the void loses jobs. So while idle each queue has a
+``BLMOVE queue -> its intermediate list`` under way. The first answer wins, the others are ended with ``CLIENT UNBLOCK``; whatever
+they moved meanwhile is handed to claim.lua together with the first, which puts all of it back at the head of its queue and then
+takes the best job by priority, in one atomic step. One push wakes one worker (Redis serves the longest waiter), whatever the
+number of idle workers and queues, and at no instant is an id outside Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from rqk.core import keys
+from rqk.errors import StoreError
+from rqk.store.connect import SOCKET_TIMEOUT_S, Client, Executor, Line
+from rqk.store.transitions import Held
+
+BLOCK_S = 60  # then the pop is asked anew, so that a connection that died without a word is noticed
+
+
+@dataclass(slots=True)
+class _Watch:
+    queue: str
+    line: Line
+    client_id: int = 0
+    asked: bool = False
+
+
+class Waiter:
+    """The blocking pops of one worker."""
+
+    def __init__(self, client: Client, queues: Sequence[str]) -> None:
+        self._watches = [_Watch(queue, Line(client, BLOCK_S + SOCKET_TIMEOUT_S)) for queue in queues]
+        self.waiting = False
+
+    def arm(self) -> None:
+        """Begin to wait on every queue. Raises StoreUnavailable; then nothing waits."""
+        try:
+            for watch in self._watches:
+                self._ask(watch)
+        except StoreError:
+            self.drop()
+            raise
+        self.waiting = True
+
+    def _ask(self, watch: _Watch) -> None:
+        if watch.line.fileno() < 0:
+            watch.client_id = int(watch.line.execute_command("CLIENT", "ID"))
+        source, target = keys.queue(watch.queue), keys.intermediate(watch.queue)
+        watch.line.send("BLMOVE", source, target, "LEFT", "RIGHT", BLOCK_S)
+        watch.asked = True
+
+    def filenos(self) -> dict[int, Callable[[], list[Held]]]:
+        """What to select on, and what to call when one is readable."""
+        return {watch.line.fileno(): partial(self._answer, watch) for watch in self._watches if watch.asked}
+
+    def _answer(self, watch: _Watch) -> list[Held]:
+        """Read one answer; an empty one is asked anew."""
+        held = self._read(watch)
+        if not held:
+            self._ask(watch)
+        return held
+
+    def _read(self, watch: _Watch) -> list[Held]:
+        watch.asked = False
+        reply = watch.line.read()
+        return [Held(watch.queue, reply.decode())] if isinstance(reply, bytes) else []
+
+    def stop(self, executor: Executor) -> list[Held]:
+        """End all waiting; returns what was moved meanwhile. Raises StoreUnavailable, after which nothing waits either."""
+        self.waiting = False
+        held: list[Held] = []
+        busy = [watch for watch in self._watches if watch.asked]
+        try:
+            for watch in busy:
+                executor.execute_command("CLIENT", "UNBLOCK", watch.client_id)
+            for watch in busy:
+                held += self._read(watch)
+        except StoreError:
+            self.drop()
+            raise
+        return held
+
+    def drop(self) -> None:
+        """Close all connections; ids that were in flight are found in the intermediate lists by a sweep."""
+        self.waiting = False
+        for watch in self._watches:
+            watch.asked = False
+            watch.line.close()
+
+    @property
+    def lines(self) -> list[Line]:
+        """All connections."""
+        return [watch.line for watch in self._watches]

@@ -1,0 +1,133 @@
+"""The stable: the zygote, the horse that runs, and the one that waits ("one ahead"), so that a fork's cost overlaps a running job."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from rqk.worker.frames import Decoder, FrameError, Kind, Outgoing, receive, receive_all
+from rqk.worker.messages import Order, Outcome, order_fields, read_outcome
+from rqk.worker.process import kill_group
+from rqk.worker.zygote import ChildSettings, Closable, Exited, Forked, ForkFailed, Ready, ZygoteHandle
+
+log = logging.getLogger("rqk.worker")
+
+
+@dataclass(slots=True)
+class Horse:
+    """One forked process that waits for a job or runs one."""
+
+    pid: int
+    sock: socket.socket
+    decoder: Decoder = field(default_factory=Decoder)
+    outgoing: Outgoing = field(default_factory=Outgoing)
+    fork_s: float = 0.0
+
+    def give(self, order: Order) -> None:
+        """Hand a job over; what the socket does not take now is flushed later. Raises OSError when the horse is gone."""
+        self.outgoing.push(Kind.JOB, order_fields(order))
+        self.outgoing.flush(self.sock)
+
+    def outcome(self, *, last_words: bool = False) -> Outcome | None:
+        """The outcome if it has arrived whole. Nonsense from user code counts as silence: the horse's end is judged then."""
+        try:
+            frames = receive_all(self.sock, self.decoder)[0] if last_words else receive(self.sock, self.decoder)
+            for frame in frames or ():
+                if frame.kind is Kind.OUTCOME:
+                    return read_outcome(frame.fields)
+        except FrameError as error:
+            log.warning("the work-horse %d sent what is no outcome (%s); it is killed", self.pid, error)
+            kill_group(self.pid)
+        return None
+
+    def close(self) -> None:
+        """Let it go: it leaves when it reads the end of its socket."""
+        self.sock.close()
+
+
+class Stable:
+    """Keeps a zygote alive and a horse ready."""
+
+    def __init__(self, settings: ChildSettings) -> None:
+        self.settings = settings
+        self.zygote: ZygoteHandle | None = None
+        self.spare: Horse | None = None
+        self.asked = 0  # forks under way
+        self.ready: Ready | None = None
+
+    def start(self, close: Iterable[Closable] = ()) -> None:
+        """Fork the zygote and ask for the first horse. The caller has no other thread now. Raises OSError."""
+        self.zygote = ZygoteHandle.start(self.settings, close)
+        self.asked = 0
+        self.ready = None
+        self.ask()
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether the zygote is gone and another one is needed."""
+        return self.zygote is None or self.zygote.closed
+
+    @property
+    def has_horse(self) -> bool:
+        """Whether a horse waits, or is about to be there."""
+        return self.spare is not None or (self.asked > 0 and not self.is_broken)
+
+    def ask(self) -> None:
+        """Ask for a horse unless one waits or comes."""
+        if self.spare is None and self.asked == 0 and self.zygote is not None and not self.zygote.closed:
+            self.zygote.request_fork()
+            self.asked += 1
+
+    def take(self) -> Horse | None:
+        """The waiting horse; the caller has it now, and the next one is asked for."""
+        horse, self.spare = self.spare, None
+        if horse is not None:
+            self.ask()
+        return horse
+
+    def keep(self, horse: Horse) -> None:
+        """A horse that may run further jobs is the next to run one."""
+        if self.spare is not None:
+            self.spare.close()
+        self.spare = horse
+
+    def events(self) -> list[Ready | Forked | ForkFailed | Exited]:
+        """What the zygote has said; horses are put into the stable on the way."""
+        if self.zygote is None:
+            return []
+        events = self.zygote.events()
+        for event in events:
+            if isinstance(event, Forked):
+                self.asked = max(self.asked - 1, 0)
+                horse = Horse(event.pid, event.sock, fork_s=event.fork_s)
+                if self.spare is None:
+                    self.spare = horse
+                else:
+                    horse.close()
+            elif isinstance(event, ForkFailed):
+                self.asked = max(self.asked - 1, 0)
+            elif isinstance(event, Ready):
+                self.ready = event
+            elif isinstance(event, Exited) and self.spare is not None and event.pid == self.spare.pid:
+                self.spare.close()
+                self.spare = None
+        return events
+
+    def stop(self) -> int | None:
+        """Kill zygote and horses; returns the zygote's wait status if it could be had."""
+        if self.spare is not None:
+            self.spare.close()
+            self.spare = None
+        self.asked = 0
+        status = self.zygote.stop() if self.zygote is not None else None
+        self.zygote = None
+        return status
+
+    def note_exit(self, pid: int) -> bool:
+        """Tell that a pid was reaped elsewhere; True if it was the zygote."""
+        if self.zygote is not None and pid == self.zygote.pid:
+            self.zygote.note_exit()
+            return True
+        return False

@@ -1,0 +1,405 @@
+"""The supervisor: the worker's one loop. It does all I/O with Redis, judges horses, and never runs or imports user code.
+
+``step()`` waits for whatever comes first and acts on it; ``run()`` repeats it until the worker is done. The state is small: a task in
+hand or none, waiting on blocking pops or not, a Redis that answers or the moment at which it is asked again.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from rqk import clock as clocks
+from rqk.core import commands
+from rqk.errors import StoreError
+from rqk.store import snapshot, transitions
+from rqk.store.connect import Client, Line
+from rqk.store.transitions import Ask, Claimed, Held, Refusal, Settled
+from rqk.worker import ending
+from rqk.worker.claiming import Waiter
+from rqk.worker.ending import Ending
+from rqk.worker.heart import Heart
+from rqk.worker.options import WorkerOptions
+from rqk.worker.outage import Outage
+from rqk.worker.running import Runner
+from rqk.worker.signals import StopRequests
+from rqk.worker.task import Task
+from rqk.worker.watchers import Watchers
+
+if TYPE_CHECKING:
+    from rqk.worker.report import Report
+
+log = logging.getLogger("rqk.worker")
+
+_LINE_TIMEOUT_S = 5.0
+_PAUSE_S = 1.0  # between looks while suspended
+_DUE_S = 1.0  # between looks at scheduled jobs, by the worker that holds the lock; the others ask seldom
+_DUE_OTHERS_S = 5.0
+_LOOK_S = 5.0  # between looks at the queues for the metrics
+
+
+class Supervisor:
+    """One worker at work."""
+
+    def __init__(
+        self,
+        client: Client,
+        options: WorkerOptions,
+        runner: Runner,
+        report: Report,
+        stop: StopRequests,
+        clock: Callable[[], datetime] = clocks.now,
+        monotonic: Callable[[], float] = clocks.monotonic,
+    ) -> None:
+        self.client, self.options, self.runner, self.report, self.stop = client, options, runner, report, stop
+        self.clock, self.monotonic = clock, monotonic
+        self.line = Line(client, _LINE_TIMEOUT_S)
+        self.waiter = Waiter(client, options.queues)
+        self.heart = Heart(client, self.line, options, clock)
+        self.watchers = Watchers()
+        self.queues = list(options.queues)
+        self.task: Task | None = None
+        self.done = False
+        self.turned_at = monotonic()
+        self.jobs_done = 0
+        self.idle_since = monotonic()
+        self.outage = Outage()
+        self._asked: str | None = None  # execution id of a claim whose answer was lost with the connection
+        self._held: list[Held] = []  # moved by blocking pops, not yet given back or started
+        self._paused_until = 0.0
+        self._janitor_at = self._due_at = self._look_at = 0.0
+        self._stop_seen = 0
+        self._grace_at: float | None = None
+        self._recovering = False
+
+    # The loop
+    def run(self) -> bool:
+        """Work until there is a reason to leave; returns whether any job was run."""
+        while not self.done:
+            self.step()
+        return self.jobs_done > 0
+
+    def step(self) -> None:
+        """Wait for the next thing to happen, then do what follows from it."""
+        self.watchers.wait(self._sources(), self._patience())
+        now = self.turned_at = self.monotonic()
+        self._heed_stop(now)
+        for event in self.runner.look(self.task, now):
+            self._ended(event)
+        if now >= self.outage.again_at:
+            try:
+                self._talk(now)
+                self._redis_is_back(now)
+            except StoreError as error:
+                self._redis_is_away(error, now)
+        self._leave_if_done(now)
+
+    def _sources(self) -> dict[int, str]:
+        """File descriptors to wait on."""
+        sources = {self.stop.reader.fileno(): "signal", **dict.fromkeys(self.runner.filenos(self.task), "runner")}
+        if self.heart.channel.fileno() >= 0:
+            sources[self.heart.channel.fileno()] = "channel"
+        if self.waiter.waiting:
+            sources |= dict.fromkeys(self.waiter.filenos(), "queue")
+        return sources
+
+    def _patience(self) -> float:
+        """Seconds until something is due by the clock."""
+        now = self.monotonic()
+        dues = [self.heart.beat_at, self.runner.due_at(self.task)]
+        if self._grace_at is not None:
+            dues.append(self._grace_at)
+        if self.task is None and not self.waiter.waiting:
+            dues.append(self._paused_until if self._can_claim() else now + _PAUSE_S)
+        if self.task is not None and self.task.ending is not None:
+            dues.append(now)
+        if self.options.metrics:
+            dues.append(self._look_at)
+        dues += [self._janitor_at, self._due_at if self.options.with_scheduler else now + _PAUSE_S]
+        if self.options.max_idle_s is not None and self.task is None:
+            dues.append(self.idle_since + self.options.max_idle_s)
+        first = (
+            min(dues)
+            if now >= self.outage.again_at
+            else max(min(self.outage.again_at, self.runner.due_at(self.task)), now)
+        )
+        return min(max(first - now, 0.0), 60.0)
+
+    # What needs Redis
+    def _talk(self, now: float) -> None:
+        if self._recovering:
+            self._recover(now)
+        if not self.heart.is_born:
+            self.heart.birth()
+        if self.watchers.saw("channel") or not self.heart.channel.is_open:
+            for command in self.heart.listen():
+                self._obey(command)
+        self._held += self._popped()
+        if self.task is not None and self.task.ending is not None:
+            self._settle(self.task, self.task.ending, now)
+        if self.task is None and (self._held or self._wants_job(now)):
+            self._claim(now)
+        if now >= self.heart.beat_at:
+            self._beat(now)
+        self._upkeep(now)
+        if self._can_wait(now):
+            self.waiter.arm()
+
+    def _popped(self) -> list[Held]:
+        """What the blocking pops have brought, after ending the other ones."""
+        if not self.waiter.waiting:
+            return []
+        held: list[Held] = []
+        answers = self.waiter.filenos()
+        for fileno in self.watchers.ready("queue"):
+            if fileno in answers:
+                held += answers[fileno]()
+        if held or self.stop.asked or self.heart.retiring:
+            held += self.waiter.stop(self.line)
+        return held
+
+    def _can_claim(self) -> bool:
+        return (
+            self.task is None
+            and not self.stop.asked
+            and not self.heart.retiring
+            and self.runner.can_run
+            and not self._enough()
+        )
+
+    def _enough(self) -> bool:
+        return self.options.max_jobs is not None and self.jobs_done >= self.options.max_jobs
+
+    def _wants_job(self, now: float) -> bool:
+        return self._can_claim() and not self.waiter.waiting and now >= self._paused_until
+
+    def _can_wait(self, now: float) -> bool:
+        return self._wants_job(now) and not self.options.burst and self.heart.is_born
+
+    def _ask(self, held: list[Held] | None = None) -> Ask:
+        self._asked = uuid4().hex
+        return Ask(self.options.name, self._asked, self._order(), self.options.lease_s, self.clock(), held or ())
+
+    def _order(self) -> list[str]:
+        if self.options.strategy == "random":
+            random.shuffle(self.queues)
+        return self.queues
+
+    def _claim(self, now: float) -> None:
+        started = self.monotonic()
+        ask = self._ask(self._held)
+        if not self._can_claim():
+            ask = replace(ask, queues=())  # only gives back what the blocking pops have moved
+        reply = transitions.claim(self.line, ask)
+        self._held = []
+        self.report.round_trip(self.monotonic() - started)
+        self._received(reply, now)
+
+    def _received(self, reply: Claimed | Refusal, now: float) -> None:
+        self._asked = None
+        if isinstance(reply, Claimed):
+            self._begin(reply, now)
+        elif reply is Refusal.SUSPENDED:
+            if self.options.burst:
+                self.done = True
+            self._paused_until = now + _PAUSE_S
+            self.heart.say("suspended")
+        elif reply is Refusal.RETIRING:
+            self.heart.retiring = True
+        elif reply is Refusal.UNKNOWN_WORKER:
+            self.heart.forgotten()
+        elif self.options.burst:
+            self._finish_burst()
+        else:
+            self.heart.say("idle")
+
+    def _finish_burst(self) -> None:
+        if self.options.with_scheduler:
+            moved = transitions.move_due(self.line, self.options.name, self.options.queues, self.clock(), lock_s=10)[1]
+            if moved:
+                return
+        self.done = True
+
+    def _begin(self, claimed: Claimed, now: float) -> None:
+        if self.options.strategy == "round_robin" and claimed.queue in self.queues:
+            served = self.queues.index(claimed.queue) + 1
+            self.queues = self.queues[served:] + self.queues[:served]
+        self.task = Task.of(claimed, self.options.name, now, self.clock())
+        self.heart.say("busy")
+        self.report.started(self.task)
+        if self.task.unreadable:
+            self._ended(
+                ending.unreadable(self.task.job, self.task.attempt(self.clock()), self.task.unreadable, self.clock())
+            )
+        else:
+            self.runner.start(self.task, now)
+
+    def _ended(self, end: Ending) -> None:
+        if self.task is not None:
+            self.task.ending = end
+
+    def _settle(self, task: Task, end: Ending, now: float) -> None:
+        task.tries += 1
+        go_on = not self.stop.asked and self.runner.can_run and not self.heart.retiring
+        if self.options.max_jobs is not None and self.jobs_done + 1 >= self.options.max_jobs:
+            go_on = False
+        ask = self._ask() if go_on else None
+        started = self.monotonic()
+        settled, reply = transitions.settle(self.line, task.lease, end.move, self.clock(), end.attempt.seconds, ask)
+        self.report.round_trip(self.monotonic() - started)
+        if settled is Settled.LEASE_LOST and task.tries > 1 and self.heart.was_written(task):
+            settled = Settled.WRITTEN  # the answer to the first try was lost on the way, not the outcome
+        self._settled(task, end, settled, now)
+        if ask is None:
+            self._asked = None
+            self.heart.say("idle")
+        else:
+            self._received(reply, now)
+
+    def _settled(self, task: Task, end: Ending, settled: Settled, now: float) -> None:
+        self.report.ended(task, end, settled)
+        self.task = None
+        self.jobs_done += end.outcome != "requeued"
+        self.idle_since = now
+        self.runner.forget()
+
+    def _beat(self, now: float) -> None:
+        pulse = self.heart.beat(self.task.running(now) if self.task is not None else None, now)
+        self.report.beat(self.clock())
+        self._tell_state()
+        if self.task is not None and pulse.lease == "lost" and self.task.ending is None:
+            self.runner.kill(self.task, "lease")
+
+    def _upkeep(self, now: float) -> None:
+        if self.options.with_scheduler and now >= self._due_at:
+            owned, moved, _ = transitions.move_due(
+                self.line, self.options.name, self.options.queues, self.clock(), lock_s=10
+            )
+            self._due_at = now + (_DUE_S if owned else _DUE_OTHERS_S)
+            if moved:
+                self._paused_until = min(self._paused_until, now)
+        if now >= self._janitor_at:
+            self._janitor_at = now + self.options.janitor_s * random.uniform(0.8, 1.2)
+            for found in self.heart.sweep():
+                self.report.found(found)
+
+        if self.options.metrics and now >= self._look_at:
+            self._look_at = now + _LOOK_S
+            self.report.queues(snapshot.snapshot(self.client, self.options.queues, workers=False))
+
+    def _tell_state(self) -> None:
+        heart = self.heart
+        state = (
+            "busy" if self.task is not None else "stopping" if self.stop.asked else "retiring" if heart.retiring else ""
+        )
+        self.report.state(state or ("suspended" if heart.suspended else "idle"))
+
+    def _obey(self, command: commands.Command) -> None:
+        task = self.task
+        if command.name == commands.SHUTDOWN:
+            log.info("%s: told to shut down", self.options.name)
+            self.stop.asked = max(self.stop.asked, 1)
+        elif command.name == commands.RETIRE:
+            self.heart.retiring = True
+        elif command.name == commands.UNRETIRE:
+            self.heart.retiring = False
+        elif task is None or task.ending is not None:
+            return
+        elif command.name == commands.KILL_HORSE:
+            self.runner.kill(task, None)
+        elif (command.name == commands.STOP_JOB and command.job_id == task.id) or (
+            command.name == commands.STOP_EXECUTION and command.execution_id == task.claimed.execution_id
+        ):
+            log.info("%s: job %s is stopped on request", task.queue, task.id)
+            self.runner.kill(task, "stop")
+
+    # Stopping
+    def _heed_stop(self, now: float) -> None:
+        self.stop.drain()
+        self.runner.reap()
+        if self._stop_seen >= self.stop.asked:
+            if (
+                self._grace_at is not None
+                and now >= self._grace_at
+                and self.task is not None
+                and self.task.ending is None
+            ):
+                self._grace_at = None
+                log.warning("the grace period is nearly over: job %s goes back to its queue", self.task.id)
+                self.runner.kill(self.task, "grace")
+            return
+        self._stop_seen = self.stop.asked
+        if self._stop_seen == 1:
+            log.info("Warm shut down requested%s", ", the running job may end" if self.task is not None else "")
+            if self.options.grace_s is not None:
+                # A tenth of the period, two seconds at most, is left for killing and writing.
+                self._grace_at = now + self.options.grace_s - min(self.options.grace_s / 10, 2.0)
+        elif self.task is not None and self.task.ending is None:
+            log.warning("Cold shut down: job %s goes back to its queue", self.task.id)
+            self.runner.kill(self.task, "grace")
+
+    def _leave_if_done(self, now: float) -> None:
+        if self.task is not None:
+            # A second request while Redis is away: the outcome cannot be written; the lease ends and a janitor finds the job.
+            self.done = self.stop.asked > 1 and now < self.outage.again_at and self.task.ending is not None
+            return
+        if self.stop.asked or self._enough() or self.runner.is_hopeless:
+            self.done = True
+        elif self.options.max_idle_s is not None and now - self.idle_since >= self.options.max_idle_s:
+            log.info("idle for %.0f s: leaving", self.options.max_idle_s)
+            self.done = True
+
+    def close(self) -> None:
+        """Leave in order: give back what blocking pops have moved, unregister, end the children."""
+        self.runner.stop()
+        with suppress(StoreError):
+            if self.waiter.waiting:
+                self._held += self.waiter.stop(self.line)
+            if self._held:
+                ask = Ask(self.options.name, uuid4().hex, (), self.options.lease_s, self.clock(), self._held)
+                transitions.claim(self.line, ask)
+            if self.options.with_scheduler:
+                transitions.unlock(self.line, self.options.name, self.options.queues)
+            self.heart.death()
+        self.waiter.drop()
+        self.heart.channel.close()
+        self.line.close()
+
+    # Redis away and back
+    def _redis_is_away(self, error: StoreError, now: float) -> None:
+        first = not self.outage.is_on
+        wait = self.outage.begin_or_go_on(self.monotonic())
+        self._recovering = True
+        self.waiter.drop()
+        self.heart.lost_connection()
+        self.line.close()
+        if first:
+            self.report.reconnecting()
+        what = "the running job goes on" if self.task is not None else "no job is lost"
+        log.warning("%s; asking again in %.1f s, %s", error, wait, what, extra={"action": "store_wait"})
+
+    def _redis_is_back(self, now: float) -> None:
+        if self.outage.is_on:
+            self.outage.end()
+            log.info("Redis answers again", extra={"action": "store_back"})
+            # Others were away too and must renew their leases before anyone may call them dead.
+            self._janitor_at = now + self.options.lease_s
+
+    def _recover(self, now: float) -> None:
+        """A claim whose answer was lost may have started a job for us: find it by the execution id that we chose."""
+        self.heart.renew_soon()
+        claimed = self.heart.find_claimed(self._asked) if self._asked is not None else None
+        self._asked = None
+        if claimed is not None:
+            if self.task is not None and self.task.ending is not None:
+                # One script settles and claims: as the new job was started, the old one's outcome was written.
+                self._settled(self.task, self.task.ending, Settled.WRITTEN, now)
+            log.info("job %s was claimed when the connection broke; it starts now", claimed.job_id)
+            self._begin(claimed, now)
+        self._recovering = False

@@ -1,0 +1,111 @@
+"""The one job a worker has in hand, from its claim to the moment its outcome is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from rqk.core.codec import Fields
+from rqk.core.moves import Attempt
+from rqk.core.payload import peek_func_name
+from rqk.core.records import JobRecord
+from rqk.core.verdict import Verdict
+from rqk.store.transitions import Claimed, Lease
+from rqk.store.workers import Running
+from rqk.worker.ending import Ending, read_job
+from rqk.worker.messages import Mode, Order
+from rqk.worker.stable import Horse
+
+KilledFor = Literal["timeout", "stop", "grace", "lease", "memory"]
+DEFAULT_TIMEOUT_S = 180.0  # for a job without a timeout field, as in RQ
+
+
+@dataclass(slots=True)
+class Task:
+    """A claimed job. Times named ``*_at`` are monotonic seconds."""
+
+    job: JobRecord
+    claimed: Claimed
+    worker: str
+    claimed_at: float
+    started: datetime
+    unreadable: str | None = None
+    horse: Horse | None = None
+    killed_for: KilledFor | None = None
+    hard_limit_at: float | None = None
+    oom_kills: int | None = None
+    verdict: Verdict | None = None  # set while a callback runs in a second horse after the first one died
+    callback: Mode | None = None
+    ending: Ending | None = None
+    tries: int = 0  # to write the ending
+
+    @classmethod
+    def of(cls, claimed: Claimed, worker: str, at: float, now: datetime) -> Task:
+        """The task for a claim."""
+        job, problem = read_job(claimed.job_id, claimed.queue, claimed.fields)
+        return cls(job, claimed, worker, at, now, unreadable=problem)
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.claimed.job_id
+
+    @property
+    def queue(self) -> str:
+        """The job's home queue."""
+        return self.claimed.queue
+
+    @property
+    def timeout_s(self) -> float | None:
+        """The soft limit; None without one."""
+        limit = DEFAULT_TIMEOUT_S if self.job.timeout is None else float(self.job.timeout)
+        return limit if limit > 0 else None
+
+    @property
+    def wait_s(self) -> float | None:
+        """How long it waited in its queue, by the wall clocks of producer and worker."""
+        return (self.started - self.job.enqueued_at).total_seconds() if self.job.enqueued_at else None
+
+    @property
+    def lease(self) -> Lease:
+        """What settling it needs."""
+        return Lease(self.id, self.claimed.execution_id, self.queue, self.worker)
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        return self.job.description or self.func
+
+    @property
+    def func(self) -> str:
+        """The function's name, read without running anything of the payload."""
+        return peek_func_name(self.claimed.fields.get(b"data", b"")) or "unknown"
+
+    def attempt(self, now: datetime) -> Attempt:
+        """The attempt as far as the supervisor knows it."""
+        return Attempt(self.claimed.execution_id, self.worker, self.started, now)
+
+    def running(self, at: float) -> Running:
+        """For a sign of life."""
+        return Running(self.id, self.claimed.execution_id, self.queue, at - self.claimed_at)
+
+    def order(self) -> Order:
+        """What the horse gets: the job itself, or after a death the callback that the first horse could not run."""
+        fields: Fields = self.claimed.fields
+        timeout = self.timeout_s
+        if self.callback is Mode.FAILURE_CALLBACK:
+            timeout = float(self.job.failure_callback_timeout or 60)
+        elif self.callback is Mode.STOPPED_CALLBACK:
+            timeout = float(self.job.stopped_callback_timeout or 60)
+        return Order(
+            self.id,
+            self.claimed.execution_id,
+            self.queue,
+            self.worker,
+            timeout,
+            fields,
+            self.callback or Mode.PERFORM,
+            self.verdict.outcome if self.verdict else "",
+            self.verdict.text if self.verdict else "",
+        )

@@ -1,0 +1,31 @@
+"""Waiting for whichever of several file descriptors has something to say first."""
+
+from __future__ import annotations
+
+import select
+from math import ceil
+
+
+class Watchers:
+    """A poll over descriptors that change from step to step; each carries a tag."""
+
+    def __init__(self) -> None:
+        self._ready: dict[str, list[int]] = {}
+
+    def wait(self, sources: dict[int, str], seconds: float) -> None:
+        """Wait until one can be read or the time is over; signals end the wait through their own descriptor."""
+        poller = select.poll()
+        for fileno in sources:
+            if fileno >= 0:
+                poller.register(fileno, select.POLLIN)
+        self._ready = {}
+        for fileno, _ in poller.poll(ceil(seconds * 1000)):
+            self._ready.setdefault(sources[fileno], []).append(fileno)
+
+    def ready(self, tag: str) -> list[int]:
+        """Descriptors of a tag that can be read."""
+        return self._ready.get(tag, [])
+
+    def saw(self, tag: str) -> bool:
+        """Whether any of a tag can be read."""
+        return tag in self._ready
