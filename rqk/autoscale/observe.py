@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from rqk.autoscale.retire import Duty
@@ -13,20 +14,42 @@ if TYPE_CHECKING:
     from rqk.store.snapshot import Snapshot, WorkerSnapshot
 
 
+class Roster:
+    """The workers of a snapshot by queue. Make one for each snapshot and hand it in for every pool on that Redis."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._by_queue: defaultdict[str, list[WorkerSnapshot]] = defaultdict(list)
+        for worker in snapshot.workers:
+            for queue in worker.queues:
+                self._by_queue[queue].append(worker)
+
+    def serving(self, queues: Iterable[str]) -> list[WorkerSnapshot]:
+        """Those that listen to any of these queues."""
+        found = {worker.name: worker for queue in queues for worker in self._by_queue.get(queue, ())}
+        return list(found.values())
+
+
 def observe(
-    spec: PoolSpec, snapshot: Snapshot | None, *, replicas: int, mine: Callable[[WorkerSnapshot], bool]
+    spec: PoolSpec,
+    snapshot: Snapshot | None,
+    *,
+    replicas: int,
+    mine: Callable[[WorkerSnapshot], bool],
+    roster: Roster | None = None,
 ) -> Observation:
     """What ``snapshot`` says about a pool whose size is ``replicas``; ``None``: its Redis did not answer.
 
-    ``mine`` tells the pool's own workers: those with a living process or pod that is not on its way out.
+    ``mine`` tells the pool's own workers: those with a living process or pod that is not on its way out. It is asked
+    about workers that listen to the pool's queues.
     """
     if snapshot is None:
         return Observation(replicas, tuple(QueueSeen(name, None) for name in spec.queues), None)
+    serving = (roster or Roster(snapshot)).serving(spec.queues)
     return Observation(
         replicas,
         tuple(_queue(name, snapshot, with_due=spec.worker.with_scheduler) for name in spec.queues),
-        _workers([worker for worker in snapshot.workers if mine(worker)], replicas),
-        abandoned=_abandoned(spec.queues, snapshot),
+        _workers([worker for worker in serving if mine(worker)], replicas),
+        abandoned=_abandoned(spec.queues, snapshot, serving),
         suspended=snapshot.suspended,
     )
 
@@ -61,14 +84,10 @@ def _workers(crew: list[WorkerSnapshot], replicas: int) -> WorkersSeen:
     )
 
 
-def _abandoned(queues: tuple[str, ...], snapshot: Snapshot) -> int:
-    """Started jobs of these queues, less those that any worker of this Redis says it runs."""
+def _abandoned(queues: tuple[str, ...], snapshot: Snapshot, serving: list[WorkerSnapshot]) -> int:
+    """Started jobs of these queues, less those that a worker says it runs, whoever's it is."""
     started = sum(snapshot.queues[name].started for name in queues if name in snapshot.queues)
-    held = sum(
-        max(worker.executions, 1) for worker in snapshot.workers if set(worker.queues) & set(queues) and _runs(worker)
-    )
+    if started == 0:
+        return 0
+    held = sum(max(worker.executions, 1) for worker in serving if duty(worker) is Duty.BUSY)
     return max(0, started - held)
-
-
-def _runs(worker: WorkerSnapshot) -> bool:
-    return duty(worker) is Duty.BUSY

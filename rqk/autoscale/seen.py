@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,11 @@ class WorkersSeen:
     counters: tuple[Counter, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Observation:
     """All of it. ``replicas`` is the size that the pool was last given, as the platform has it."""
+
+    # No slots: the sums are asked for several times in each decision and are kept.
 
     replicas: int
     queues: tuple[QueueSeen, ...]
@@ -50,20 +53,20 @@ class Observation:
     # All workers of this Redis were told to pause (`rqk suspend`).
     suspended: bool = False
 
-    @property
+    @cached_property
     def readable(self) -> bool:
         return all(queue.waiting is not None for queue in self.queues)
 
-    @property
+    @cached_property
     def waiting(self) -> int:
         """Jobs in the queues that could be read."""
         return sum(queue.waiting or 0 for queue in self.queues)
 
-    @property
+    @cached_property
     def due(self) -> int:
         return sum(queue.due for queue in self.queues)
 
-    @property
+    @cached_property
     def oldest_wait(self) -> float | None:
         return max((queue.oldest_wait for queue in self.queues if queue.oldest_wait is not None), default=None)
 

@@ -83,7 +83,12 @@ class LocalPool:
         seen = observe(spec, snapshot, replicas=len(self.staying), mine=self._mine)
         decision, self._history = decide(spec, seen, self._history, now, paused=self.pool.paused)
         if decision.change and not spec.scaling.dry_run:
-            self._act(decision, now, slots)
+            try:
+                self._act(decision, now, slots)
+            except StoreError as error:  # Redis went between the look and the act; the next look says so
+                self._trouble = str(error)
+            except OSError as error:  # no more processes, or no memory for one
+                self._back_off(now, f"a worker could not be started: {error}")
         self._decision = decision
         self._sizes.append(len(self.staying))
         self._waiting.append(seen.waiting)
@@ -194,12 +199,15 @@ class LocalPool:
 
     def _crashed(self, worker: LocalWorker, now: float) -> None:
         self.crashes += 1
-        self._in_a_row += 1
-        pause = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (self._in_a_row - 1))
-        self._not_before = now + pause
         code = worker.process.returncode
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        self._note(f"worker {worker.name} ended {how} ({worker.last_words()}); another may start in {pause:.1f} s")
+        self._back_off(now, f"worker {worker.name} ended {how} ({worker.last_words()})")
+
+    def _back_off(self, now: float, what: str) -> None:
+        self._in_a_row += 1
+        pause = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(self._in_a_row - 1, 10))
+        self._not_before = now + pause
+        self._note(f"{what}; another may start in {pause:.1f} s")
 
     def _mine(self, record: WorkerSnapshot) -> bool:
         return any(self._is(worker, record) for worker in self.staying)

@@ -8,7 +8,7 @@ import pytest
 
 from rqk.autoscale.compare import spec
 from rqk.autoscale.model import PoolSpec, Worker
-from rqk.autoscale.observe import duty, observe
+from rqk.autoscale.observe import Roster, duty, observe
 from rqk.autoscale.retire import Duty
 from rqk.autoscale.seen import Counter, Observation
 from rqk.store.snapshot import QueueSnapshot, Snapshot, WorkerSnapshot
@@ -92,3 +92,14 @@ def test_a_started_job_that_no_live_worker_runs_is_abandoned() -> None:
 
 def test_suspension_is_seen() -> None:
     assert seen(snap(suspended=True)).suspended
+
+
+def test_one_roster_serves_all_pools_of_a_redis() -> None:
+    both = WorkerSnapshot("ours.1", ("high", "low"), "idle")
+    snapshot = snap(both, WorkerSnapshot("ours.2", ("other",), "idle"))
+    roster = Roster(snapshot)
+    assert roster.serving(("high", "low")) == [both]
+    found = observe(POOL, snapshot, replicas=1, mine=lambda worker: True, roster=roster)
+    assert found == observe(POOL, snapshot, replicas=1, mine=lambda worker: True)
+    assert found.workers is not None
+    assert found.workers.idle == 1
