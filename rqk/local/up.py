@@ -66,7 +66,7 @@ class Up:
         self._trouble: dict[str, str] = {}
         self._listener = Listener(self._said)
         self._notes: deque[str] = deque(maxlen=_NOTES)
-        self._waits = WaitSample()
+        self.waits = WaitSample()
         self._begun = clock.monotonic()
         self._peak = 0
         self._done: deque[tuple[float, int]] = deque()
@@ -174,6 +174,7 @@ class Up:
                 client = self._clients[url] = connect(url)
                 self._stack.callback(client.close)
                 snapshot(client, pool.spec.queues)  # a server that is not there is an error now, later it is waited for
+            self.waits.skip(self._clients[url], pool.spec.queues)
             own = embedded is not None and url == embedded.url
             self.pools.append(
                 LocalPool(
@@ -187,7 +188,7 @@ class Up:
         client = self._clients[url]
         try:
             seen = snapshot(client, queues)
-            self._waits.look(client, queues)
+            self.waits.look(client, queues)
         except StoreError as error:
             if url not in self._trouble:
                 self._note(f"{error}; sizes stay as they are until it is back")
@@ -202,7 +203,7 @@ class Up:
         return next(slot for slot in range(len(taken) + 1) if slot not in taken)
 
     def _summary(self, jobs: int, failures: int, now: float) -> Summary:
-        p50, p95 = self._waits.percentiles()
+        p50, p95 = self.waits.percentiles()
         crashes = sum(local.crashes for local in self.pools)
         return Summary(jobs, failures, self._peak, crashes, p50, p95, now - self._begun)
 

@@ -17,24 +17,30 @@ class WaitSample:
     """Add to it now and then."""
 
     def __init__(self) -> None:
-        self._waits: deque[float] = deque(maxlen=_KEPT)
+        self.values: deque[float] = deque(maxlen=_KEPT)
         self._known: deque[str] = deque()
         self._known_set: set[str] = set()
 
+    def skip(self, client: Client, queues: Iterable[str]) -> None:
+        """Jobs that ended before our time are none of ours. Raises StoreError."""
+        self._fresh(client, queues)
+
     def look(self, client: Client, queues: Iterable[str]) -> None:
         """Take in the jobs of these queues that ended since the last look. Raises StoreError."""
+        self.values.extend(waits.waited(client, self._fresh(client, queues)).values())
+
+    def _fresh(self, client: Client, queues: Iterable[str]) -> list[str]:
         fresh = [job_id for job_id in waits.ended(client, queues, _EACH_LOOK) if job_id not in self._known_set]
-        self._waits.extend(waits.waited(client, fresh).values())
-        for job_id in fresh:
-            self._known.append(job_id)
-            self._known_set.add(job_id)
+        self._known.extend(fresh)
+        self._known_set.update(fresh)
         while len(self._known) > _KEPT:
             self._known_set.discard(self._known.popleft())
+        return fresh
 
     def percentiles(self) -> tuple[float | None, float | None]:
         """The median and the 95th, in seconds."""
-        if len(self._waits) < 2:
-            only = self._waits[0] if self._waits else None
+        if len(self.values) < 2:
+            only = self.values[0] if self.values else None
             return only, only
-        cuts = quantiles(self._waits, n=20, method="inclusive")
+        cuts = quantiles(self.values, n=20, method="inclusive")
         return cuts[9], cuts[18]

@@ -153,6 +153,19 @@ def test_two_pools_on_one_server_scale_by_their_own_queues(redis_url: str) -> No
         assert state.pools[0].size == 1
 
 
+def test_jobs_of_before_are_not_in_the_figures(redis_url: str) -> None:
+    with queue_at(redis_url) as queue:
+        for number in range(2):
+            queue.enqueue(jobs.add, number)
+        with Up([pool(url=redis_url)]) as up:
+            until(up, lambda state: state.summary.jobs == 2 and state.at_rest, "the end of two jobs")
+            assert len(up.waits.values) == 2
+        with Up([pool(url=redis_url)]) as up:
+            queue.enqueue(jobs.add, 2)
+            until(up, lambda state: state.summary.jobs == 1 and state.at_rest, "the end of the third")
+            assert len(up.waits.values) == 1
+
+
 def test_a_dry_run_decides_and_does_nothing(redis_url: str) -> None:
     with Up([pool(url=redis_url, dryRun=True)]) as up, queue_at(redis_url) as queue:
         queue.enqueue(jobs.add, 1)
