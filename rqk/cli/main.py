@@ -1,0 +1,104 @@
+"""``rqk``: finds the command, and puts every error that a user can mend into one sentence and an exit code.
+
+Exit codes: 0 done; 1 it could not be done (Redis does not answer, a job failed); 2 bad input; 3 ``enqueue --wait`` has
+waited in vain; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from rqk.errors import BadPool, BadUrl, DuplicateWorkerError, RqkError, StoreRefused, StoreTooOld, StoreUnavailable
+from rqk.version import __version__
+
+FAILED = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+COMMANDS = (
+    "worker",
+    "info",
+    "up",
+    "exporter",
+    "enqueue",
+    "suspend",
+    "resume",
+    "empty",
+    "requeue",
+    "completion",
+)
+# What users of `rq` may look for, and where it is.
+ELSEWHERE = {
+    "worker-pool": "run several workers with `rqk up -f pool.yaml`, or start `rqk worker` several times",
+    "cron": "schedule with enqueue_at, enqueue_in or Repeat; there is no cron process",
+}
+_ADVICE = {
+    StoreUnavailable: "Is it running, and is the address right? --url, RQ_REDIS_URL or REDIS_URL name another one",
+    StoreRefused: "Give user and password in the URL: redis://user:password@host:6379/0",
+}
+
+
+class Commands(click.Group):
+    """Imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of the help text."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One command; None if there is no such."""
+        if cmd_name in COMMANDS:
+            command: click.Command = import_module(f"rqk.cli.{cmd_name}").command
+            return command
+        if cmd_name in ELSEWHERE:
+            raise click.UsageError(f"rqk has no command {cmd_name!r}: {ELSEWHERE[cmd_name]}.", ctx)
+        return None
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Every option that configures something can be given as an environment variable: --max-jobs is RQK_MAX_JOBS. "
+    "Redis is found by --url, else RQK_URL, RQ_REDIS_URL, REDIS_URL, REDIS_HOST and its companions, else localhost:6379.",
+)
+@click.version_option(__version__, prog_name="rqk")
+def cli() -> None:
+    """Run Python functions in the background, by way of Redis or Valkey."""
+
+
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and leave with its exit code. ``words`` are those after the program's name (None: sys.argv)."""
+    sys.exit(run(words))
+
+
+def run(words: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; errors that a user can mend are told on stderr."""
+    try:
+        code = cli.main(args=words, prog_name="rqk", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read us has had enough, as `head` does. What is still buffered must not fail at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (BadUrl, BadPool, DuplicateWorkerError, StoreTooOld) as error:
+        return _told(error, BAD_INPUT)
+    except RqkError as error:
+        return _told(error, BAD_INPUT if isinstance(error, ValueError) else FAILED)
+
+
+def _told(error: RqkError, code: int) -> int:
+    advice = next((text for kind, text in _ADVICE.items() if isinstance(error, kind)), None)
+    click.echo(f"Error: {str(error).rstrip('.')}" + (f".\n{advice}." if advice else ""), err=True)
+    return code
