@@ -7,7 +7,7 @@ from charts.monitoring.promql import events
 from charts.monitoring.scenario import Scenario
 
 OVER_TARGET = "rqk:pool_over_target:bool"
-BUDGET = 0.05
+BUDGET = 0.02
 """The part of the time that a pool's oldest job may wait longer than its target."""
 _WHERE = "namespace, pool"
 _THE_QUEUE = "{{ $labels.queue }}{{ with $labels.pool }} of pool {{ . }}{{ end }}"
@@ -16,11 +16,7 @@ _THE_QUEUE = "{{ $labels.queue }}{{ with $labels.pool }} of pool {{ . }}{{ end }
 def _burn(rate: float, long: str, short: str) -> str:
     """Both windows burn the budget that much too fast: the long one says it matters, the short one that it still does."""
     bound = f"{rate * BUDGET:g}"
-    return (
-        f"avg_over_time({OVER_TARGET}[{long}]) > {bound}"
-        f" and count_over_time({OVER_TARGET}[{long}]) > 1"
-        f" and avg_over_time({OVER_TARGET}[{short}]) > {bound}"
-    )
+    return f"avg_over_time({OVER_TARGET}[{long}]) > {bound} and avg_over_time({OVER_TARGET}[{short}]) > {bound}"
 
 
 _POOLS = Group(

@@ -9,7 +9,7 @@ import yaml
 from charts.monitoring.alert import Alert, Group, Recorded
 from charts.monitoring.alerts import GROUPS
 
-RUNBOOKS = "https://github.com/rqk-dev/rqk/blob/main/docs/runbooks.md"
+RUNBOOKS = "https://github.com/rqk/rqk/blob/main/docs/runbooks.md"
 """Where the runbooks are; each alert's anchor is added."""
 _HEAD = "# Made by python -m charts.monitoring --write; change charts/monitoring/alerts.py instead.\n"
 

@@ -32,7 +32,7 @@ _NOW = Row(
             f"avg_over_time(({_WAIT} > bool {_TARGET})[{RANGE}:])",
             Scenario.LATE,
             Unit.SHARE,
-            bad_from=0.05,
+            bad_from=0.02,
         ),
         stat(
             "Pod-hours",
