@@ -1,0 +1,1 @@
+"""What one can do with rqk, to run and to read."""
