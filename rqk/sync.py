@@ -37,7 +37,7 @@ def run_now(job: Job, func: Callable[..., Any] | str) -> Job:
         move = moves.failed(replace(record, retries_left=None), attempt, traceback.format_exc(), clock.now())
     finally:
         set_current(None)
-    move = replace(move, fields={**move.fields, "worker_name": b"sync"})
+    move = move._replace(fields={**move.fields, "worker_name": b"sync"})
     jobs.store_ended(job.connection, job.id, record.origin or "", encode_job(record), move)
     job.refresh() if move.job_ttl != "0" else None
     return job

@@ -5,9 +5,10 @@ Sources: docs/protocol.md 3.6 to 3.10. Every rule takes the job, the time and wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rqk.core.codec import encode_result
 from rqk.core.records import JobRecord, ResultRecord, ResultType
@@ -22,8 +23,7 @@ DELIVERIES = "rqk_deliveries"  # job field of ours: how often a worker died with
 Place = Literal["", "back", "front", "due"]
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(NamedTuple):
     """One attempt at a job, as its worker knows it."""
 
     execution_id: str
@@ -37,18 +37,17 @@ class Attempt:
         return max((self.ended_at - self.started_at).total_seconds(), 0.0) if self.started_at and self.ended_at else 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """Where a job goes after an attempt. Empty strings mean "leave as it is"."""
 
     status: JobStatus
-    fields: dict[str, bytes] = field(default_factory=dict)
+    fields: Mapping[str, bytes] = {}
     place: Place = ""
     due: str = ""
     registry: Literal["", "finished", "failed"] = ""
     score: str = ""  # "+n": n seconds from the server's now; else literally
     job_ttl: str = ""
-    result: dict[str, bytes] = field(default_factory=dict)
+    result: Mapping[str, bytes] = {}
     result_ttl: str = ""
     release: Literal["", "finished", "failed"] = ""
     frees_slot: bool = True
@@ -107,26 +106,21 @@ def finished(
         fields |= {"repeats_left": b"%d" % repeat.left, "repeat_intervals": repeat.intervals}
         if place != "due":
             fields["enqueued_at"] = to_date(now).encode()
-    move = Move(
+    score, result_ttl = _lasting(ttl)
+    return Move(
         status,
         fields,
         place=place,
         due=due,
+        registry="finished" if ttl else "",
+        score=score if ttl else "",
         job_ttl="" if place or ttl < 0 else str(ttl),
+        result=_result(ResultType.SUCCESSFUL, attempt, value=value) if ttl else {},
+        result_ttl=result_ttl if ttl else "",
         release="finished",
         frees_slot=place != "back",
         counter="successful_job_count",
         webhook="finished",
-    )
-    if ttl == 0:
-        return move
-    score, result_ttl = _lasting(ttl)
-    return replace(
-        move,
-        registry="finished",
-        score=score,
-        result=_result(ResultType.SUCCESSFUL, attempt, value=value),
-        result_ttl=result_ttl,
     )
 
 
@@ -229,7 +223,7 @@ def abandoned(job: JobRecord, execution_id: str, policy: Policy, now: datetime, 
         text += f"\n{seen} workers died while they ran this job (the limit is {policy.max_deliveries})."
     move = failed(job, Attempt(execution_id, "", job.started_at, now), text, now)
     fields = {name: value for name, value in move.fields.items() if name not in {"worker_name", "last_heartbeat"}}
-    return replace(move, fields=fields, counter="")
+    return move._replace(fields=fields, counter="")
 
 
 def deliveries_of(job: JobRecord) -> int:

@@ -14,8 +14,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def to_date(moment: datetime) -> str:
     """A date as hashes hold it: UTC, always six digits of fraction, ``2026-11-23T22:50:51.676309Z``."""
+    if moment.tzinfo is UTC:
+        return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     utc = moment.astimezone(UTC) if moment.tzinfo is not None else moment
-    return f"{utc.year:04d}-{utc.month:02d}-{utc.day:02d}T{utc.hour:02d}:{utc.minute:02d}:{utc.second:02d}.{utc.microsecond:06d}Z"
+    return utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def from_date(text: str | bytes) -> datetime:

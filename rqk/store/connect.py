@@ -65,7 +65,8 @@ class _Failed(StoreError, wire.ResponseError):
     """Redis answered with an error."""
 
 
-def _translated(error: Exception, where: str) -> StoreError:
+def translated(error: Exception, where: str) -> StoreError:
+    """Our error for one of redis-py's, or of the system's."""
     text = str(error)
     if isinstance(error, _LOGIN) or text.startswith(("WRONGPASS", "NOAUTH", "NOPERM")):
         return _Refused(f"{where} refused the connection: {text}")
@@ -86,7 +87,7 @@ def errors_of(where: str) -> Iterator[None]:
     except (StoreError, wire.NoScriptError):
         raise
     except (wire.RedisError, OSError) as error:
-        raise _translated(error, where) from error
+        raise translated(error, where) from error
 
 
 @contextmanager
@@ -97,7 +98,7 @@ def talk(client: Client) -> Iterator[Any]:
     except (StoreError, wire.NoScriptError):
         raise
     except (wire.RedisError, OSError) as error:
-        raise _translated(error, describe(client)) from error
+        raise translated(error, describe(client)) from error
 
 
 def describe(client: Client) -> str:
@@ -189,73 +190,6 @@ def bytes_client(client: Client) -> Client:
         twin: Client = pool.sentinel_manager.master_for(pool.service_name, **{"decode_responses": False})
         return twin
     return redis.Redis(connection_pool=ConnectionPool(connection_class=pool.connection_class, **kwargs))
-
-
-class Line:
-    """One connection of one's own, outside any pool: can be waited on with a selector and dropped after a fork.
-
-    Not for several threads. Reconnects on the next command after an error; that command itself is never repeated unasked.
-    """
-
-    def __init__(self, client: Client, timeout_s: float | None = SOCKET_TIMEOUT_S) -> None:
-        self._pool: Any = client.connection_pool
-        self._timeout = timeout_s
-        self._connection: Any = None
-        self.where = describe(client)
-
-    def _open(self) -> Any:
-        if self._connection is None:
-            connection: Any = self._pool.make_connection()
-            connection.socket_timeout = self._timeout
-            # The worker decides itself what is safe to repeat.
-            connection.retry = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
-            self._connection = connection
-        if self._connection._sock is None:  # noqa: SLF001 - redis-py has no public way to ask
-            self._connection.connect()
-        return self._connection
-
-    def execute_command(self, *args: Any) -> Any:
-        """Send one command and wait for its answer."""
-        self.send(*args)
-        return self.read()
-
-    def send(self, *args: Any) -> None:
-        """Send one command; its answer is read later with :meth:`read`."""
-        try:
-            with errors_of(self.where):
-                self._open().send_command(*args, check_health=False)
-        except StoreUnavailable:
-            self.close()
-            raise
-
-    def read(self) -> Any:
-        """The next answer; error answers are raised."""
-        try:
-            with errors_of(self.where):
-                return self._open().read_response()
-        except StoreUnavailable:
-            self.close()
-            raise
-
-    def pending(self) -> bool:
-        """Whether an answer is there, or the connection is broken; does not wait."""
-        return bool(self._connection is not None and self._connection.can_read(timeout=0))
-
-    def fileno(self) -> int:
-        """For selectors; -1 when not connected."""
-        sock = self._connection._sock if self._connection is not None else None  # noqa: SLF001
-        return sock.fileno() if sock is not None else -1
-
-    @property
-    def sock(self) -> socket.socket | None:
-        """The socket, to be closed in a forked child; None when not connected."""
-        return self._connection._sock if self._connection is not None else None  # noqa: SLF001
-
-    def close(self) -> None:
-        """Drop the connection; the next command opens a new one."""
-        if self._connection is not None:
-            self._connection.disconnect()
-            self._connection = None
 
 
 def server_info(client: Executor) -> dict[str, str]:

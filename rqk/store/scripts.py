@@ -7,14 +7,16 @@ which jobs it touches is known only once an id was popped, so a Redis Cluster of
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from itertools import chain
 from typing import Any
 
 from redis import exceptions as wire
 
 from rqk.core import keys
-from rqk.store.connect import Client, Executor, describe, errors_of
+from rqk.store.connect import Client, Executor, talk
 
 
 @cache
@@ -33,12 +35,16 @@ def digest(name: str) -> str:
 
 def run(executor: Executor, name: str, *args: Any) -> Any:
     """Run a script. Raises StoreError and its kin."""
-    where = describe(executor) if isinstance(executor, Client) else getattr(executor, "where", "Redis")
-    with errors_of(where):
-        try:
-            return executor.execute_command("EVALSHA", digest(name), 0, *args)
-        except wire.NoScriptError:
-            pass
+    if isinstance(executor, Client):
+        with talk(executor):
+            return _run(executor, name, args)
+    return _run(executor, name, args)  # a line raises our errors itself
+
+
+def _run(executor: Executor, name: str, args: tuple[Any, ...]) -> Any:
+    try:
+        return executor.execute_command("EVALSHA", digest(name), 0, *args)
+    except wire.NoScriptError:
         # Sent whole after a restart or SCRIPT FLUSH; nothing of it ran before, so this repeats no work.
         return executor.execute_command("EVAL", source(name), 0, *args)
 
@@ -48,9 +54,6 @@ def counted(values: list[Any] | tuple[Any, ...]) -> list[Any]:
     return [len(values), *values]
 
 
-def flat(fields: dict[str, bytes] | dict[str, str]) -> list[Any]:
+def flat(fields: Mapping[str, Any]) -> list[Any]:
     """Field/value pairs as scripts read them: twice their number, then names and values in turn."""
-    out: list[Any] = [2 * len(fields)]
-    for name, value in fields.items():
-        out += (name, value)
-    return out
+    return [2 * len(fields), *chain.from_iterable(fields.items())]

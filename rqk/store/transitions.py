@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from rqk.core import keys
 from rqk.core.codec import Fields, pairs
@@ -16,8 +15,7 @@ from rqk.store import scripts
 from rqk.store.connect import Executor
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(NamedTuple):
     """A job to be stored, and where it goes."""
 
     id: str
@@ -66,8 +64,7 @@ def enqueue(executor: Executor, jobs: Sequence[NewJob], now: datetime) -> list[S
     return replies
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A job that was started for this worker. ``fields`` are those from before the start."""
 
     job_id: str
@@ -85,16 +82,14 @@ class Refusal(IntEnum):
     UNKNOWN_WORKER = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """An id that a blocking pop moved into its queue's intermediate list."""
 
     queue: str
     job_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """What a worker says when it wants a job."""
 
     worker: str
@@ -142,8 +137,7 @@ class Settled(IntEnum):
     CANCELED = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """Which attempt is to be settled."""
 
     job_id: str

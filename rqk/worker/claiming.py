@@ -15,7 +15,8 @@ from functools import partial
 
 from rqk.core import keys
 from rqk.errors import StoreError
-from rqk.store.connect import SOCKET_TIMEOUT_S, Client, Executor, Line
+from rqk.store.connect import SOCKET_TIMEOUT_S, Client, Executor
+from rqk.store.line import Line
 from rqk.store.transitions import Held
 
 BLOCK_S = 60  # then the pop is asked anew, so that a connection that died without a word is noticed

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from rqk.core import moves
 from rqk.core.codec import Fields, decode_job
@@ -17,8 +17,7 @@ from rqk.worker.messages import Outcome
 _TIMEOUTS = frozenset({"rqk.errors.JobTimeoutException"})
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(NamedTuple):
     """How an attempt ended: what settle.lua is to do, and what metrics and log say."""
 
     move: Move
@@ -28,12 +27,22 @@ class Ending:
     text: str = ""  # for the log: the result's repr, or why it failed
 
 
-def read_job(job_id: str, queue: str, fields: Fields) -> tuple[JobRecord, str | None]:
-    """The record, or a bare one and the reason why the hash cannot be read: such a job fails, it does not stop the worker."""
+def read_job(job_id: str, queue: str, fields: Fields) -> JobRecord:
+    """The record, or a bare one if the hash cannot be read: the horse fails such a job with the reason, the worker goes on."""
     try:
-        return decode_job(job_id, fields), None
-    except UnreadableJob as error:
-        return JobRecord(id=job_id, origin=queue, data=fields.get(b"data", b"")), str(error)
+        return decode_job(job_id, fields)
+    except UnreadableJob:
+        return JobRecord(id=job_id, origin=queue, data=fields.get(b"data", b""))
+
+
+_BRIEF = (b"result_ttl", b"failure_ttl", b"retries_left", b"repeats_left", b"enqueue_at_front_on_retry")
+_BRIEF_LISTS = (b"retry_intervals", b"repeat_intervals", b"number_of_retries")
+
+
+def read_brief(job_id: str, queue: str, fields: Fields) -> JobRecord:
+    """Only what the end of a job that was reported depends on: a seventh of the time of a whole record."""
+    wanted = {name: fields[name] for name in (*_BRIEF, *_BRIEF_LISTS) if name in fields}
+    return read_job(job_id, queue, wanted) if wanted else JobRecord(job_id, origin=queue)
 
 
 def reported(
@@ -68,12 +77,6 @@ def died(job: JobRecord, attempt: Attempt, verdict: Verdict, now: datetime, func
         return Ending(moves.stopped(job, attempt, verdict.text), "stopped", attempt, func, verdict.text)
     move = moves.failed(job, attempt, verdict.text, now)
     return Ending(move, "retried" if move.place else verdict.outcome, attempt, func, verdict.text)
-
-
-def unreadable(job: JobRecord, attempt: Attempt, problem: str, now: datetime) -> Ending:
-    """The job's hash cannot be read: it fails with the reason."""
-    text = f"The job cannot be run, since its record cannot be read: {problem}"
-    return Ending(moves.failed(job, attempt, text, now), "failed", attempt, "", text)
 
 
 def returned(attempt: Attempt, now: datetime, func: str, why: str) -> Ending:

@@ -20,7 +20,8 @@ from rqk.core.records import WorkerRecord
 from rqk.errors import StoreError
 from rqk.store import registries, results, workers
 from rqk.store.channel import Channel
-from rqk.store.connect import Client, Line, talk
+from rqk.store.connect import Client, talk
+from rqk.store.line import Line
 from rqk.store.transitions import Claimed
 from rqk.store.workers import Namesake, Pulse, Running
 from rqk.version import __version__

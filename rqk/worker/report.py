@@ -31,7 +31,6 @@ class Report:
     def __init__(self, *, describe: bool = True) -> None:
         self.metrics: WorkerMetrics | None = None
         self.endpoint: Endpoint | None = None
-        self.peak_bytes: int | None = None
         self._describe = describe
 
     def started(self, task: Task) -> None:
@@ -57,7 +56,7 @@ class Report:
             "queue": task.queue,
             "outcome": outcome,
             "seconds": round(end.attempt.seconds, 6),
-            "peak_bytes": self.peak_bytes,
+            "peak_bytes": task.peak_bytes,
         }
         if settled is Settled.LEASE_LOST:
             log.warning(
@@ -91,7 +90,7 @@ class Report:
         if self.metrics is not None:
             func = end.func or task.func
             seconds = end.attempt.seconds if end.outcome != "requeued" else None
-            self.metrics.job_ended(task.queue, func, outcome, seconds, self.peak_bytes)
+            self.metrics.job_ended(task.queue, func, outcome, seconds, task.peak_bytes)
 
     def found(self, found: Found) -> None:
         """The janitor put something right."""

@@ -45,6 +45,7 @@ class Runner:
         self.open_now = open_now  # what a newly forked zygote must close: the connections that exist by then
         self.is_hopeless = False
         self._cgroup = own_cgroup()
+        self._oom_kills = self._cgroup.oom_kills()  # as last seen; it moves only when something dies, so that is when we look
         self._restart_at = 0.0
         self._restarts = 0
         self._ask_again_at = _NEVER
@@ -79,16 +80,16 @@ class Runner:
 
     def start(self, task: Task, now: float) -> None:
         """Give a job to a horse, or to the next one that comes."""
-        task.oom_kills = self._cgroup.oom_kills()
         horse = self.stable.take()
         if horse is None:
             self.stable.ask()
             return
         task.horse = horse
-        limit = task.order().timeout_s
+        order = task.order()
+        limit = order.timeout_s
         task.hard_limit_at = None if limit is None else now + limit + self.options.kill_after_s
         with suppress(OSError):  # it has just died; its exit is on the way
-            horse.give(task.order())
+            horse.give(order)
 
     def look(self, task: Task | None, now: float) -> list[Ending]:
         """Take in what zygote and horse have said; returns how the task ended, if it did."""
@@ -129,8 +130,9 @@ class Runner:
             self._ask_again_at = now + 1.0
         elif task is not None and task.horse is not None and event.pid == task.horse.pid and task.ending is None:
             return self._died(task, event, now)
-        elif self.stable.spare is None and self.stable.asked == 0:
+        elif not self.stable.waiting and self.stable.asked == 0:
             # A waiting horse died (the kernel's choice, or someone's); the next one after a breath, in case they all do.
+            self._oom_kills = self._cgroup.oom_kills()
             if event.status != 0:
                 log.warning(
                     "a waiting work-horse died (wait status %d)%s",
@@ -153,9 +155,9 @@ class Runner:
         wall = self.clock()
         if task.verdict is not None:
             return [ending.died(task.job, task.attempt(wall), task.verdict, wall, task.func)]
-        self.report.peak_bytes = outcome.maxrss_kib * 1024
+        task.peak_bytes = outcome.maxrss_kib * 1024
         return [
-            ending.reported(task.job, task.claimed.execution_id, task.worker, outcome, wall, self.options.result_ttl_s)
+            ending.reported(task.brief, task.claimed.execution_id, task.worker, outcome, wall, self.options.result_ttl_s)
         ]
 
     def _died(self, task: Task, event: Exited | None, now: float) -> list[Ending]:
@@ -174,13 +176,14 @@ class Runner:
             return [ending.returned(attempt, wall, task.func, why)]
         limits = [limit for limit in (self.options.job_memory_limit, self._cgroup.limit()) if limit is not None]
         peak = event.maxrss_kib * 1024 if event is not None else None
-        self.report.peak_bytes = peak
+        task.peak_bytes = peak
+        oom_before, self._oom_kills = self._oom_kills, self._cgroup.oom_kills()
         verdict = explain(
             event.status if event is not None else None,
             killed_for=task.killed_for,
             timeout_s=task.timeout_s,
-            oom_kills_before=task.oom_kills,
-            oom_kills_after=self._cgroup.oom_kills(),
+            oom_kills_before=oom_before,
+            oom_kills_after=self._oom_kills,
             peak_bytes=peak,
             memory_limit_bytes=min(limits, default=None),
             crash_text=event.crash_text if event is not None else "",
@@ -253,10 +256,6 @@ class Runner:
                 self.stable.note_exit(found)
                 if pid != -1:
                     return
-
-    def forget(self) -> None:
-        """The task in hand is settled."""
-        self.report.peak_bytes = None
 
     def stop(self) -> None:
         """End zygote and horses."""

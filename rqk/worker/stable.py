@@ -53,7 +53,7 @@ class Stable:
     def __init__(self, settings: ChildSettings) -> None:
         self.settings = settings
         self.zygote: ZygoteHandle | None = None
-        self.spare: Horse | None = None
+        self.waiting: list[Horse] = []  # the last one runs next: a horse that has run a job before a fresh one
         self.asked = 0  # forks under way
         self.ready: Ready | None = None
 
@@ -72,26 +72,25 @@ class Stable:
     @property
     def has_horse(self) -> bool:
         """Whether a horse waits, or is about to be there."""
-        return self.spare is not None or (self.asked > 0 and not self.is_broken)
+        return bool(self.waiting) or (self.asked > 0 and not self.is_broken)
 
     def ask(self) -> None:
         """Ask for a horse unless one waits or comes."""
-        if self.spare is None and self.asked == 0 and self.zygote is not None and not self.zygote.closed:
+        if not self.waiting and self.asked == 0 and self.zygote is not None and not self.zygote.closed:
             self.zygote.request_fork()
             self.asked += 1
 
     def take(self) -> Horse | None:
-        """The waiting horse; the caller has it now, and the next one is asked for."""
-        horse, self.spare = self.spare, None
-        if horse is not None:
-            self.ask()
+        """A waiting horse; the caller has it now, and another is asked for if that was the last."""
+        if not self.waiting:
+            return None
+        horse = self.waiting.pop()
+        self.ask()
         return horse
 
     def keep(self, horse: Horse) -> None:
-        """A horse that may run further jobs is the next to run one."""
-        if self.spare is not None:
-            self.spare.close()
-        self.spare = horse
+        """A horse that may run further jobs is the next to run one; the fresh one stays in reserve for its end."""
+        self.waiting.append(horse)
 
     def events(self) -> list[Ready | Forked | ForkFailed | Exited]:
         """What the zygote has said; horses are put into the stable on the way."""
@@ -101,25 +100,22 @@ class Stable:
         for event in events:
             if isinstance(event, Forked):
                 self.asked = max(self.asked - 1, 0)
-                horse = Horse(event.pid, event.sock, fork_s=event.fork_s)
-                if self.spare is None:
-                    self.spare = horse
-                else:
-                    horse.close()
+                self.waiting.insert(0, Horse(event.pid, event.sock, fork_s=event.fork_s))
             elif isinstance(event, ForkFailed):
                 self.asked = max(self.asked - 1, 0)
             elif isinstance(event, Ready):
                 self.ready = event
-            elif isinstance(event, Exited) and self.spare is not None and event.pid == self.spare.pid:
-                self.spare.close()
-                self.spare = None
+            elif isinstance(event, Exited):
+                for horse in [horse for horse in self.waiting if horse.pid == event.pid]:
+                    horse.close()
+                    self.waiting.remove(horse)
         return events
 
     def stop(self) -> int | None:
         """Kill zygote and horses; returns the zygote's wait status if it could be had."""
-        if self.spare is not None:
-            self.spare.close()
-            self.spare = None
+        for horse in self.waiting:
+            horse.close()
+        self.waiting.clear()
         self.asked = 0
         status = self.zygote.stop() if self.zygote is not None else None
         self.zygote = None

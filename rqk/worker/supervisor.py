@@ -10,7 +10,6 @@ import logging
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -19,9 +18,9 @@ from rqk import clock as clocks
 from rqk.core import commands
 from rqk.errors import StoreError
 from rqk.store import snapshot, transitions
-from rqk.store.connect import Client, Line
+from rqk.store.connect import Client
+from rqk.store.line import Line
 from rqk.store.transitions import Ask, Claimed, Held, Refusal, Settled
-from rqk.worker import ending
 from rqk.worker.claiming import Waiter
 from rqk.worker.ending import Ending
 from rqk.worker.heart import Heart
@@ -195,11 +194,13 @@ class Supervisor:
         started = self.monotonic()
         ask = self._ask(self._held)
         if not self._can_claim():
-            ask = replace(ask, queues=())  # only gives back what the blocking pops have moved
+            ask = ask._replace(queues=())  # only gives back what the blocking pops have moved
         reply = transitions.claim(self.line, ask)
         self._held = []
         self.report.round_trip(self.monotonic() - started)
         self._received(reply, now)
+        if self.task is not None:
+            self.report.started(self.task)
 
     def _received(self, reply: Claimed | Refusal, now: float) -> None:
         self._asked = None
@@ -226,19 +227,14 @@ class Supervisor:
                 return
         self.done = True
 
-    def _begin(self, claimed: Claimed, now: float) -> None:
+    def _begin(self, claimed: Claimed, now: float) -> Task:
         if self.options.strategy == "round_robin" and claimed.queue in self.queues:
             served = self.queues.index(claimed.queue) + 1
             self.queues = self.queues[served:] + self.queues[:served]
-        self.task = Task.of(claimed, self.options.name, now, self.clock())
+        task = self.task = Task(claimed, self.options.name, now, self.clock())
         self.heart.say("busy")
-        self.report.started(self.task)
-        if self.task.unreadable:
-            self._ended(
-                ending.unreadable(self.task.job, self.task.attempt(self.clock()), self.task.unreadable, self.clock())
-            )
-        else:
-            self.runner.start(self.task, now)
+        self.runner.start(task, now)
+        return task
 
     def _ended(self, end: Ending) -> None:
         if self.task is not None:
@@ -255,19 +251,21 @@ class Supervisor:
         self.report.round_trip(self.monotonic() - started)
         if settled is Settled.LEASE_LOST and task.tries > 1 and self.heart.was_written(task):
             settled = Settled.WRITTEN  # the answer to the first try was lost on the way, not the outcome
-        self._settled(task, end, settled, now)
+        self._forget(end, now)
         if ask is None:
             self._asked = None
             self.heart.say("idle")
         else:
             self._received(reply, now)
-
-    def _settled(self, task: Task, end: Ending, settled: Settled, now: float) -> None:
+        # Told only now: the next horse is at work meanwhile.
         self.report.ended(task, end, settled)
+        if self.task is not None:
+            self.report.started(self.task)
+
+    def _forget(self, end: Ending, now: float) -> None:
         self.task = None
         self.jobs_done += end.outcome != "requeued"
         self.idle_since = now
-        self.runner.forget()
 
     def _beat(self, now: float) -> None:
         pulse = self.heart.beat(self.task.running(now) if self.task is not None else None, now)
@@ -321,8 +319,9 @@ class Supervisor:
 
     # Stopping
     def _heed_stop(self, now: float) -> None:
-        self.stop.drain()
-        self.runner.reap()
+        if self.watchers.saw("signal"):
+            self.stop.drain()
+            self.runner.reap()
         if self._stop_seen >= self.stop.asked:
             if (
                 self._grace_at is not None
@@ -399,7 +398,8 @@ class Supervisor:
         if claimed is not None:
             if self.task is not None and self.task.ending is not None:
                 # One script settles and claims: as the new job was started, the old one's outcome was written.
-                self._settled(self.task, self.task.ending, Settled.WRITTEN, now)
+                self.report.ended(self.task, self.task.ending, Settled.WRITTEN)
+                self._forget(self.task.ending, now)
             log.info("job %s was claimed when the connection broke; it starts now", claimed.job_id)
-            self._begin(claimed, now)
+            self.report.started(self._begin(claimed, now))
         self._recovering = False

@@ -10,10 +10,11 @@ from rqk.core.codec import Fields
 from rqk.core.moves import Attempt
 from rqk.core.payload import peek_func_name
 from rqk.core.records import JobRecord
+from rqk.core.times import from_date
 from rqk.core.verdict import Verdict
 from rqk.store.transitions import Claimed, Lease
 from rqk.store.workers import Running
-from rqk.worker.ending import Ending, read_job
+from rqk.worker.ending import Ending, read_brief, read_job
 from rqk.worker.messages import Mode, Order
 from rqk.worker.stable import Horse
 
@@ -25,26 +26,26 @@ DEFAULT_TIMEOUT_S = 180.0  # for a job without a timeout field, as in RQ
 class Task:
     """A claimed job. Times named ``*_at`` are monotonic seconds."""
 
-    job: JobRecord
     claimed: Claimed
     worker: str
     claimed_at: float
     started: datetime
-    unreadable: str | None = None
     horse: Horse | None = None
     killed_for: KilledFor | None = None
     hard_limit_at: float | None = None
-    oom_kills: int | None = None
     verdict: Verdict | None = None  # set while a callback runs in a second horse after the first one died
     callback: Mode | None = None
     ending: Ending | None = None
     tries: int = 0  # to write the ending
+    peak_bytes: int | None = None
+    _job: JobRecord | None = None
 
-    @classmethod
-    def of(cls, claimed: Claimed, worker: str, at: float, now: datetime) -> Task:
-        """The task for a claim."""
-        job, problem = read_job(claimed.job_id, claimed.queue, claimed.fields)
-        return cls(job, claimed, worker, at, now, unreadable=problem)
+    @property
+    def job(self) -> JobRecord:
+        """The record. Read when it is first asked for: the horse has the job by then and they work side by side."""
+        if self._job is None:
+            self._job = read_job(self.id, self.queue, self.claimed.fields)
+        return self._job
 
     @property
     def id(self) -> str:
@@ -57,15 +58,27 @@ class Task:
         return self.claimed.queue
 
     @property
+    def brief(self) -> JobRecord:
+        """The part of the record that a reported end depends on."""
+        return read_brief(self.id, self.queue, self.claimed.fields)
+
+    @property
     def timeout_s(self) -> float | None:
         """The soft limit; None without one."""
-        limit = DEFAULT_TIMEOUT_S if self.job.timeout is None else float(self.job.timeout)
+        raw = self.claimed.fields.get(b"timeout", b"")
+        try:
+            limit = float(raw or DEFAULT_TIMEOUT_S)
+        except ValueError:  # the horse says so
+            return None
         return limit if limit > 0 else None
 
     @property
     def wait_s(self) -> float | None:
         """How long it waited in its queue, by the wall clocks of producer and worker."""
-        return (self.started - self.job.enqueued_at).total_seconds() if self.job.enqueued_at else None
+        try:
+            return (self.started - from_date(self.claimed.fields[b"enqueued_at"])).total_seconds()
+        except (KeyError, ValueError):
+            return None
 
     @property
     def lease(self) -> Lease:
@@ -75,7 +88,8 @@ class Task:
     @property
     def name(self) -> str:
         """What the log calls it."""
-        return self.job.description or self.func
+        raw = self.claimed.fields.get(b"description")
+        return raw.decode("utf-8", "replace") if raw else self.func
 
     @property
     def func(self) -> str:

@@ -18,7 +18,8 @@ from rqk.errors import StoreUnavailable
 from rqk.queue import Queue
 from rqk.settings import pod_settings, worker_name
 from rqk.store import snapshot, workers
-from rqk.store.connect import Client, Line, check_server, describe
+from rqk.store.connect import Client, check_server, describe
+from rqk.store.line import Line
 from rqk.version import __version__
 from rqk.worker.limits import parse_size
 from rqk.worker.options import Strategy, WorkerOptions

@@ -39,7 +39,7 @@ local function settle()
     redis.call('ZREM', K.canceled .. q, id)
   end
   if expected == 'queued' and redis.call('LPOS', list_key(q), id) then return 3 end
-  redis.call('LREM', intermediate_key(q), 0, id)
+  if w == '' then redis.call('LREM', intermediate_key(q), 0, id) end  -- our own claims leave nothing there
   redis.call('HSET', job_key(id), 'status', status, unpack(changes))
   if #result > 0 then
     redis.call('XADD', K.results .. id, 'MAXLEN', '~', '10', '*', unpack(result))

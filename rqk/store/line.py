@@ -1,0 +1,98 @@
+"""One connection of one's own, outside any pool: for the worker, which waits on it with a selector and asks thousands of times a second.
+
+redis-py makes the connection (addresses, TLS, Sentinel, credentials, database); after that, packing and parsing are hiredis's alone,
+which takes a third of the time of redis-py's command path.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import hiredis
+import redis
+from redis import exceptions as wire
+
+from rqk.errors import StoreError, StoreUnavailable
+from rqk.store.connect import SOCKET_TIMEOUT_S, Client, describe, translated
+
+_READ = 1 << 16
+
+
+def _error(text: str) -> wire.ResponseError:
+    """An error answer as redis-py would raise it."""
+    if text.startswith("NOSCRIPT"):
+        return wire.NoScriptError(text)
+    return wire.ResponseError(text)
+
+
+class Line:
+    """A connection for one thread. Reconnects on the next command after an error; that command itself is never repeated unasked."""
+
+    def __init__(self, client: Client, timeout_s: float | None = SOCKET_TIMEOUT_S) -> None:
+        self._pool: Any = client.connection_pool
+        self._timeout = timeout_s
+        self._connection: Any = None
+        self._reader: Any = None
+        self.sock: socket.socket | None = None  # to be closed in a forked child; None when not connected
+        self.where = describe(client)
+
+    def _open(self) -> socket.socket:
+        # The second version of the protocol has no pushes, so that every answer belongs to a question.
+        kwargs = {**self._pool.connection_kwargs, "protocol": 2, "socket_timeout": self._timeout, "decode_responses": False}
+        self._connection = self._pool.connection_class(**kwargs)
+        # The worker decides itself what is safe to repeat.
+        self._connection.retry = redis.retry.Retry(redis.backoff.NoBackoff(), 0)
+        self._connection.connect()
+        self._reader = hiredis.Reader(replyError=_error, protocolError=wire.InvalidResponse)
+        self.sock = self._connection._sock
+        self.sock.settimeout(self._timeout)
+        return self.sock
+
+    def execute_command(self, *args: Any) -> Any:
+        """Send one command and wait for its answer."""
+        self.send(*args)
+        return self.read()
+
+    def send(self, *args: Any) -> None:
+        """Send one command (text, bytes, ints and floats); its answer is read later with :meth:`read`."""
+        try:
+            (self.sock or self._open()).sendall(hiredis.pack_command(args))
+        except (wire.RedisError, OSError) as error:
+            raise self._failed(error) from error
+
+    def read(self) -> Any:
+        """The next answer; error answers are raised."""
+        try:
+            if self.sock is None:
+                raise wire.ConnectionError("not connected")
+            reply = self._reader.gets()
+            while reply is False:  # hiredis's word for "not enough yet"; RESP2 has no booleans
+                data = self.sock.recv(_READ)
+                if not data:
+                    raise wire.ConnectionError("the server closed the connection")
+                self._reader.feed(data)
+                reply = self._reader.gets()
+            if isinstance(reply, Exception):
+                raise reply
+        except wire.NoScriptError:
+            raise
+        except (wire.RedisError, OSError) as error:
+            raise self._failed(error) from error
+        return reply
+
+    def _failed(self, error: Exception) -> StoreError:
+        ours = translated(error, self.where)
+        if isinstance(ours, StoreUnavailable):
+            self.close()
+        return ours
+
+    def fileno(self) -> int:
+        """For selectors; -1 when not connected."""
+        return self.sock.fileno() if self.sock is not None else -1
+
+    def close(self) -> None:
+        """Drop the connection; the next command opens a new one."""
+        if self._connection is not None:
+            self._connection.disconnect()
+        self._connection = self._reader = self.sock = None
