@@ -1,1 +1,1 @@
-"""The rqk operator: follows RQWorkerPool resources with Deployments."""
+"""The Kubernetes operator: an RQWorkerPool becomes a Deployment of workers that follows its queues."""

@@ -1,0 +1,170 @@
+"""Which pods leave when a pool shrinks, and when it is safe to say so. Pure; property-tested against a ReplicaSet model.
+
+Kubernetes is told a number, not a pod, so a pod leaves in four steps, each taken only when the one before is visible:
+
+1. its worker is asked in Redis, and agrees only if it holds no job: from then on it takes none and reports NotReady;
+2. its pod gets the lowest deletion cost;
+3. our own watch shows both, and did so a round ago: the ReplicaSet controller, which watches too, then knows as well;
+4. the number is lowered, by no more than the pods which that controller would choose before any other one.
+
+A pool that grows meanwhile takes the retirement back. Each round starts from what is there, so it may stop anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rqk.autoscale.observe import duty
+from rqk.autoscale.retire import Duty, Member, choose_victims
+from rqk.store.snapshot import WorkerSnapshot
+from rqk_operator.views import PodView
+
+LOWEST_COST = -1_000_000
+# A container that runs but whose worker is not in Redis may be about to claim a job, or have one while Redis lost its
+# memory. After so long, and not ready, it is taken for broken.
+HOPELESS_S = 180.0
+_PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Mate:
+    """A pod that counts, with its worker if that is known in Redis."""
+
+    pod: PodView
+    worker: WorkerSnapshot | None
+    duty: Duty
+
+    @property
+    def free(self) -> bool:
+        """It may go without being asked: no worker runs in it that could hold a job."""
+        return self.worker is None and self.duty in (Duty.BROKEN, Duty.STARTING)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now; all of it may be empty."""
+
+    unretire: tuple[Mate, ...] = ()
+    retire: tuple[Mate, ...] = ()  # to be asked; only those that agree are marked
+    mark: tuple[PodView, ...] = ()  # give it the lowest deletion cost
+    unmark: tuple[PodView, ...] = ()
+    replicas: int | None = None  # write this number; None leaves it
+    settled: frozenset[str] = frozenset()  # uids of pods that are seen to be ready to go, for the next round
+
+    @property
+    def empty(self) -> bool:
+        """Nothing to do."""
+        return not (self.unretire or self.retire or self.mark or self.unmark) and self.replicas is None
+
+
+def crew(pods: Iterable[PodView], workers: Iterable[WorkerSnapshot], now: float) -> list[Mate]:
+    """The pods that count, with what each is doing. ``now`` is epoch seconds."""
+    by_name: dict[str, WorkerSnapshot] = {}
+    by_host: dict[str, WorkerSnapshot] = {}
+    for worker in workers:
+        by_name[worker.name] = worker
+        if worker.hostname:
+            by_host[worker.hostname] = worker
+    mates: list[Mate] = []
+    for pod in pods:
+        if pod.active:
+            # Workers of another make choose their own names; a pod's host name is its own name.
+            found = by_name.get(pod.worker) or by_host.get(pod.hostname)
+            mates.append(Mate(pod, found, _duty(pod, found, now)))
+    return mates
+
+
+def _duty(pod: PodView, worker: WorkerSnapshot | None, now: float) -> Duty:
+    if worker is not None:
+        doing = duty(worker)
+        # A record may outlive its process; while it says busy, the job's fate is not settled.
+        return doing if doing is Duty.BUSY or pod.running else Duty.BROKEN
+    if pod.running:
+        return Duty.BROKEN if not pod.ready and now - pod.created > HOPELESS_S else Duty.BUSY
+    return Duty.BROKEN if pod.waiting not in ("", "ContainerCreating", "PodInitializing") else Duty.STARTING
+
+
+def size(current: int, mates: Sequence[Mate]) -> int:
+    """How many workers the pool has that stay. ``current`` is the Deployment's number."""
+    return max(0, current - len(_retiring(mates, _slated(current, mates))))
+
+
+def plan(current: int, wanted: int, mates: Sequence[Mate], settled: frozenset[str], *, probed: bool) -> Plan:
+    """The next steps towards ``wanted`` workers that stay.
+
+    ``settled`` is what the last round's plan said. ``probed``: the workers report NotReady when they retire, as rqk's
+    do; others are known by their deletion cost alone.
+    """
+    slated = _slated(current, mates)
+    retiring = _retiring(mates, slated)
+    missing = wanted - size(current, mates)
+    back = sorted(retiring, key=lambda mate: (mate.pod.uid in settled, mate.pod.created))[: max(0, missing)]
+    asked, free = _victims(mates, retiring, slated, max(0, -missing))
+    # A pod that does not even run yet would be removed before any worker that retired: better it goes than a warm one.
+    unborn = [mate for mate in mates if mate.free and mate not in free and mate.pod.uid not in slated]
+    if missing <= 0 and unborn:
+        swapped = retiring[: len(unborn)]
+        free += unborn[: len(swapped)]
+        back += swapped
+    stay = {mate.pod.uid for mate in back}
+    leave = {mate.pod.uid for mate in mates if mate.duty is Duty.RETIRING or (mate.free and mate.pod.uid in slated)}
+    going = (leave | {mate.pod.uid for mate in free}) - stay
+    may_go = _may_go(mates, going, probed=probed)
+    if missing > len(back):
+        number: int | None = current + missing - len(back)
+    else:
+        number = None if back else _lowered(current, wanted, mates, may_go & settled)
+    return Plan(
+        unretire=tuple(back),
+        retire=tuple(asked),
+        mark=tuple(mate.pod for mate in mates if mate.pod.uid in going and mate.pod.cost != LOWEST_COST),
+        unmark=tuple(mate.pod for mate in mates if mate.pod.uid not in going and mate.pod.cost == LOWEST_COST),
+        replicas=number,
+        settled=may_go,
+    )
+
+
+def _victims(
+    mates: Sequence[Mate], retiring: Sequence[Mate], slated: frozenset[str], count: int
+) -> tuple[list[Mate], list[Mate]]:
+    """Who is to leave: those that must be asked first, and those that need not."""
+    there = {mate.pod.uid: mate for mate in mates if mate not in retiring and mate.pod.uid not in slated}
+    members = [Member(uid, mate.duty, mate.pod.created) for uid, mate in there.items()]
+    chosen = [there[member.name] for member in choose_victims(members, count)]
+    return [mate for mate in chosen if not mate.free], [mate for mate in chosen if mate.free]
+
+
+def _may_go(mates: Sequence[Mate], going: Iterable[str], *, probed: bool) -> frozenset[str]:
+    """Those of the leaving ones on which all that has to be visible is visible."""
+    marked = {
+        mate.pod.uid
+        for mate in mates
+        if mate.pod.cost == LOWEST_COST and (mate.free or not (probed and mate.pod.ready))
+    }
+    return frozenset(marked.intersection(going))
+
+
+def _lowered(current: int, wanted: int, mates: Sequence[Mate], may_go: frozenset[str]) -> int | None:
+    """A smaller number that can only cost pods which may go; None if there is none."""
+    fence = min((_rank(mate.pod) for mate in mates if mate.pod.uid not in may_go), default=None)
+    first = sum(1 for mate in mates if mate.pod.uid in may_go and (fence is None or _rank(mate.pod) < fence))
+    if len({mate.pod.template for mate in mates}) > 1 and first < len(mates):
+        return None  # in a rollout the number is split over two ReplicaSets, and nobody knows how
+    number = max(wanted, len(mates) - first)
+    return number if number < current else None
+
+
+def _rank(pod: PodView) -> tuple[bool, int, bool, int]:
+    """The order in which a ReplicaSet removes pods, as far as it can be relied on (controller_utils.go, ActivePodsWithRanks)."""
+    return (pod.assigned, _PHASES.get(pod.phase, 1), pod.ready, pod.cost)
+
+
+def _slated(current: int, mates: Sequence[Mate]) -> frozenset[str]:
+    """Pods beyond the number: the controller is about to remove them."""
+    beyond = max(0, len(mates) - current)
+    return frozenset(mate.pod.uid for mate in sorted(mates, key=lambda mate: _rank(mate.pod))[:beyond])
+
+
+def _retiring(mates: Iterable[Mate], slated: frozenset[str]) -> list[Mate]:
+    return [mate for mate in mates if mate.duty is Duty.RETIRING and mate.pod.uid not in slated]

@@ -1,0 +1,137 @@
+"""The Redis servers that pools are on: one poll and one news connection for each, however many pools share it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from rqk.errors import StoreError
+from rqk.store.aio import Remote, remote
+from rqk.store.connect import Client, connect
+from rqk.store.observer import Observer
+from rqk.store.snapshot import Snapshot
+from rqk.store.watch import QueueWatch
+from rqk_operator.sources import Access, with_query
+
+log = logging.getLogger("rqk.operator")
+
+LOOK_S = 8.0  # a look that takes longer has failed
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 10.0
+
+
+class Site:
+    """One server, as reached with one login. ``news`` is called with the names of queues that changed."""
+
+    def __init__(
+        self, access: Access, clock: Callable[[], float], news: Callable[[Site, frozenset[str]], None]
+    ) -> None:
+        """Raises BadUrl."""
+        self.key = access.key
+        self._clock = clock
+        self._files = tempfile.TemporaryDirectory(prefix="rqk-tls-")
+        try:
+            self._url = _with_files(access, Path(self._files.name))
+            self._remote: Remote = remote(self._url)
+        except ValueError:
+            self._files.cleanup()
+            raise
+        self.where = self._remote.where
+        self.observer = Observer(self._remote)
+        self.watch = QueueWatch(self._remote, lambda names: news(self, names))
+        self._client: Client | None = None
+        self._listening = asyncio.create_task(self.watch.run())
+        self.task: asyncio.Task[None] | None = None  # the round that is under way
+        self.woken: set[str] = set()  # queues with news
+        self.trouble: str | None = None
+        self.last_answer: float | None = None
+        self.again_at = 0.0
+        self._wait = _FIRST_WAIT_S
+        self.looks = 0
+
+    @property
+    def client(self) -> Client:
+        """A blocking client, for rare steps that run in a thread."""
+        if self._client is None:
+            self._client = connect(self._url)
+        return self._client
+
+    async def look(self, queues: Iterable[str]) -> Snapshot | None:
+        """A snapshot, or None with :attr:`trouble` set. After a failure the server is asked less and less often."""
+        self.looks += 1
+        try:
+            async with asyncio.timeout(LOOK_S):
+                snapshot = await self.observer.look(queues)
+        except (StoreError, TimeoutError) as error:
+            text = str(error) or f"{self.where} did not answer within {LOOK_S:.0f} s"
+            if self.trouble is None:
+                log.warning("%s; its pools keep their size", text, extra={"action": "redis_away"})
+            self.trouble = text
+            self.again_at = self._clock() + self._wait
+            self._wait = min(self._wait * 2, _LONGEST_WAIT_S)
+            return None
+        if self.trouble is not None:
+            log.info("%s answers again", self.where, extra={"action": "redis_back"})
+        self.trouble, self._wait, self.last_answer = None, _FIRST_WAIT_S, self._clock()
+        return snapshot
+
+    async def close(self) -> None:
+        """Nobody needs it any more."""
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
+        with contextlib.suppress(StoreError, OSError):
+            await self._remote.close()
+        if self._client is not None:
+            await asyncio.to_thread(self._client.close)
+        self._files.cleanup()
+
+
+class Sites:
+    """All servers that some pool is on."""
+
+    def __init__(self, clock: Callable[[], float], news: Callable[[Site, frozenset[str]], None]) -> None:
+        self._clock, self._news = clock, news
+        self._all: dict[str, Site] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(list(self._all.values()))
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def get(self, access: Access) -> Site:
+        """The site for this access, opened if need be. Raises BadUrl."""
+        site = self._all.get(access.key)
+        if site is None:
+            site = self._all[access.key] = Site(access, self._clock, self._news)
+        return site
+
+    def keep(self, wanted: set[str]) -> None:
+        """Close those whose key is not wanted."""
+        for key in [key for key, site in self._all.items() if key not in wanted and site.task is None]:
+            closing = asyncio.create_task(self._all.pop(key).close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Close all."""
+        sites, self._all = list(self._all.values()), {}
+        for site in sites:
+            if site.task is not None:
+                site.task.cancel()
+        await asyncio.gather(*(site.close() for site in sites), *self._closing, return_exceptions=True)
+
+
+def _with_files(access: Access, folder: Path) -> str:
+    """redis-py wants certificates as files."""
+    paths: dict[str, str] = {}
+    for name, content in access.files.items():
+        path = folder / name
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+        paths[name] = str(path)
+    return with_query(access.url, paths)
