@@ -21,9 +21,9 @@ MANAGER = "helm"
 PAUSE_S = 1.0
 
 
-def owned(pool: dict[str, Any], owner: client.V1ConfigMap) -> dict[str, Any]:
-    """The pool with the ConfigMap as its owner."""
-    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": owner.metadata.name, "uid": owner.metadata.uid}
+def owned(pool: dict[str, Any], source: Any) -> dict[str, Any]:
+    """The pool with the ConfigMap ``source`` as its owner."""
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": source.metadata.name, "uid": source.metadata.uid}
     return {**pool, "metadata": {**pool["metadata"], "ownerReferences": [reference]}}
 
 
@@ -48,22 +48,23 @@ def apply(pool: dict[str, Any], timeout: float) -> None:
 def complaint(error: client.ApiException) -> str:
     """The sentence in the API server's answer."""
     try:
-        return str(json.loads(error.body)["message"])
+        return str(json.loads(str(error.body))["message"])
     except (KeyError, TypeError, ValueError):
         return f"{error.status} {error.reason}"
 
 
 def main() -> int:
+    """Apply all of them, whatever becomes of one; returns the exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--timeout", type=float, default=120)
     parser.add_argument("maps", nargs="+")
     words = parser.parse_args()
-    config.load_incluster_config()
+    config.load_incluster_config()  # type: ignore[no-untyped-call]
     refused = 0
     for one in words.maps:
         namespace, _, name = one.partition("/")
         try:
-            source = client.CoreV1Api().read_namespaced_config_map(name, namespace)
+            source: Any = client.CoreV1Api().read_namespaced_config_map(name, namespace)
             pool = json.loads(source.data["pool.json"])
             apply(owned(pool, source), words.timeout)
             print(f"pool {namespace}/{pool['metadata']['name']} applied", flush=True)

@@ -69,11 +69,12 @@ class Steps:
         self._mark = now
 
     def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._api.get_namespaced_custom_object(*self._where).get("status") or {}
-        return found
+        """What the operator reported last; empty before it has."""
+        pool: Any = self._api.get_namespaced_custom_object(*self._where)
+        return dict(pool.get("status") or {})
 
     def explain(self) -> str:
-        """What the operator reported last."""
+        """The same for people."""
         status = self.status()
         if not status:
             return "The operator has reported nothing about the pool: is it up, and does it serve this namespace?"
@@ -87,10 +88,11 @@ class Steps:
 
 
 def run(words: argparse.Namespace) -> None:
+    """All steps, and whatever they end in, the pool deleted. Raises Failed or ApiException."""
     namespace, address = os.environ["POD_NAMESPACE"], os.environ["POD_IP"]
     host = f"[{address}]" if ":" in address else address
     redis = f"redis://{host}:6379/0"
-    config.load_incluster_config()
+    config.load_incluster_config()  # type: ignore[no-untyped-call]
     api = client.CustomObjectsApi()
     steps = Steps(api, namespace, words.pool, words.timeout)
 
@@ -117,6 +119,7 @@ def run(words: argparse.Namespace) -> None:
 
 
 def main() -> int:
+    """Run it and tell; returns the exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--pool", required=True)
     parser.add_argument("--image", required=True)

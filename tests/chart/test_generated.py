@@ -1,0 +1,42 @@
+"""What is generated is true to its source."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import yaml
+
+from rqk.autoscale.crd import render_crd
+from rqk.version import __version__
+from tests.chart.helm import CHART, PROJECT
+
+
+def test_schema_readme_and_crd_are_in_step() -> None:
+    """`python charts/generate.py` writes them."""
+    done = subprocess.run(
+        [sys.executable, "charts/generate.py", "--check"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_chart_carries_the_crd_of_the_model() -> None:
+    assert yaml.safe_load((CHART / "files" / "crd.yaml").read_text()) == render_crd()
+
+
+def test_the_chart_is_of_the_version_of_the_library() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == __version__
+    for image in yaml.safe_load(chart["annotations"]["artifacthub.io/images"]):
+        if "/rqk/" in image["image"]:
+            assert image["image"].endswith(f":{__version__}")
+
+
+def test_what_artifact_hub_reads_is_yaml_and_its_examples_are_pools() -> None:
+    from rqk.autoscale.manifest import parse_pool
+
+    notes = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
+    for name in ("images", "crds", "crdsExamples", "links", "changes"):
+        assert yaml.safe_load(notes[f"artifacthub.io/{name}"]), name
+    for example in yaml.safe_load(notes["artifacthub.io/crdsExamples"]):
+        parse_pool(example)
