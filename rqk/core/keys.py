@@ -1,7 +1,7 @@
 """Every Redis key and channel, its type and its owner. Nothing else in rqk spells a key.
 
 The names are RQ's (docs/protocol.md). Names below ``EXTENSION`` are rqk's own; RQ's clients and workers never look at them.
-Lua scripts get the same names through :func:`lua_table`.
+Lua scripts get the same names through :func:`lua_names`.
 """
 
 from __future__ import annotations
@@ -182,9 +182,9 @@ def first_seen(queue: str, job_id: str) -> str:
     return f"{intermediate(queue)}:first_seen:{job_id}"
 
 
-def lua_table() -> str:
-    """The names above as a Lua table ``K``, put in front of every script."""
-    names = {
+def lua_names() -> dict[str, str]:
+    """The names above as scripts write them: ``K.queue`` and so on, replaced by the text itself before a script is sent."""
+    return {
         "queues": QUEUES,
         "workers": WORKERS,
         "suspended": SUSPENDED,
@@ -213,4 +213,3 @@ def lua_table() -> str:
         "rl": RATE_LIMIT,
         "rl_keys": RATE_LIMIT_KEYS,
     }
-    return "local K = {" + ", ".join(f"{name} = '{text}'" for name, text in names.items()) + "}\n"

@@ -45,9 +45,8 @@ def end_lease(
         job = JobRecord(id=job_id, status=JobStatus.STARTED, origin=queue)
     never_started = job.status is JobStatus.QUEUED
     move: Move = moves.put_back(now) if never_started else moves.abandoned(job, execution_id, policy, now, reason)
-    settled, _ = transitions.settle(
-        client, Lease(job_id, execution_id, queue, never_started=never_started, expired_only=expired_only), move, now
-    )
+    attempt = Lease(job_id, execution_id, queue, never_started=never_started, expired_only=expired_only)
+    settled = transitions.settle(client, attempt, move, now).settled
     if settled is Settled.LEASE_LOST:
         return None
     if settled is not Settled.WRITTEN:

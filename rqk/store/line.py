@@ -39,7 +39,12 @@ class Line:
 
     def _open(self) -> socket.socket:
         # The second version of the protocol has no pushes, so that every answer belongs to a question.
-        kwargs = {**self._pool.connection_kwargs, "protocol": 2, "socket_timeout": self._timeout, "decode_responses": False}
+        kwargs = {
+            **self._pool.connection_kwargs,
+            "protocol": 2,
+            "socket_timeout": self._timeout,
+            "decode_responses": False,
+        }
         self._connection = self._pool.connection_class(**kwargs)
         # The worker decides itself what is safe to repeat.
         self._connection.retry = redis.retry.Retry(redis.backoff.NoBackoff(), 0)

@@ -7,6 +7,7 @@ which jobs it touches is known only once an id was popped, so a Redis Cluster of
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -24,7 +25,17 @@ def source(name: str) -> str:
     """The whole text sent to the server: key names, the library, the script."""
     folder = resources.files("rqk.store") / "scripts"
     library = (folder / "lib.lua").read_text(encoding="utf-8")
-    return keys.lua_table() + library + (folder / f"{name}.lua").read_text(encoding="utf-8")
+    text = library + (folder / f"{name}.lua").read_text(encoding="utf-8")
+    return _NAME.sub(_key, text)
+
+
+_NAME = re.compile(r"\bK\.(\w+)|\bK\[(\w+)\]")
+
+
+def _key(match: re.Match[str]) -> str:
+    names = keys.lua_names()
+    # K[registry]: a registry's key is its own name behind the prefix, so a variable can name it.
+    return f"'{names[match[1]]}'" if match[1] else f"('{keys.PREFIX}' .. {match[2]} .. ':')"
 
 
 @cache

@@ -148,10 +148,46 @@ class Lease(NamedTuple):
     expired_only: bool = False
 
 
+class Tally(NamedTuple):
+    """What a worker has done since it last told Redis. It tells when it has nothing to do, and at each sign of life."""
+
+    successes: int = 0
+    failures: int = 0
+    working_s: float = 0.0
+
+    def plus(self, counter: str, seconds: float) -> Tally:
+        """With one more attempt."""
+        done, failed, worked = self
+        return Tally(
+            done + (counter == _SUCCESS), failed + (counter == _FAILURE), worked + (seconds if counter else 0.0)
+        )
+
+
+_SUCCESS, _FAILURE = "successful_job_count", "failed_job_count"
+
+
+class Settlement(NamedTuple):
+    """What became of an outcome, the next job if one was asked for, and whether the tally was written."""
+
+    settled: Settled
+    next: Claimed | Refusal
+    told: bool
+
+
 def settle(
-    executor: Executor, lease: Lease, move: Move, now: datetime, working_s: float = 0.0, ask: Ask | None = None
-) -> tuple[Settled, Claimed | Refusal]:
-    """Write how an attempt ended, only if its lease is still held, and claim the next job in the same round trip if asked to."""
+    executor: Executor,
+    lease: Lease,
+    move: Move,
+    now: datetime,
+    tally: Tally = Tally(),
+    ask: Ask | None = None,
+    *,
+    tell: bool = True,
+) -> Settlement:
+    """Write how an attempt ended, only if its lease is still held; claim the next job in the same round trip if asked to.
+
+    ``tally`` includes this attempt; with ``tell=False`` it is written only if no next job was claimed.
+    """
     args: list[Any] = [
         lease.worker,
         lease.job_id,
@@ -169,14 +205,20 @@ def settle(
         move.result_ttl,
         move.release,
         "1" if move.frees_slot else "",
-        move.counter,
-        f"{working_s:.6f}" if move.counter else "",
+        tally.successes,
+        tally.failures,
+        f"{tally.working_s:.6f}",
+        "1" if tell else "",
         *scripts.flat(move.fields),
         *scripts.flat(move.result),
     ]
-    args += ["1", *ask.args()] if ask is not None else [""]
-    code, next_reply = scripts.run(executor, "settle", *args)
-    return Settled(code), _claimed(next_reply, ask) if ask is not None else Refusal.EMPTY
+    if ask is None:
+        args.append("")
+    else:
+        args.append("1")
+        args += ask.args()
+    code, reply, told = scripts.run(executor, "settle", *args)
+    return Settlement(Settled(code), _claimed(reply, ask) if ask is not None else Refusal.EMPTY, told == 1)
 
 
 def move_due(

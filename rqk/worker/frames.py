@@ -75,8 +75,11 @@ def encode(kind: Kind, fields: Sequence[bytes] = ()) -> bytes:
 
 def pieces(kind: Kind, fields: Sequence[bytes] = ()) -> list[bytes]:
     """Return a frame as few pieces, without copying its large fields. Raises FrameError as encode does."""
+    head = _head(kind, fields)
+    if int.from_bytes(head[6:10], "little") < LARGE:
+        return [head + b"".join(fields)]
     done: list[bytes] = []
-    small = [_head(kind, fields)]
+    small = [head]
     for field in fields:
         if len(field) < LARGE:
             small.append(field)

@@ -18,7 +18,7 @@ from rqk.core.codec import pairs
 from rqk.core.commands import Command
 from rqk.core.records import WorkerRecord
 from rqk.errors import StoreError
-from rqk.store import registries, results, workers
+from rqk.store import leases, registries, results, workers
 from rqk.store.channel import Channel
 from rqk.store.connect import Client, talk
 from rqk.store.line import Line
@@ -99,7 +99,7 @@ class Heart:
 
     def _settle_predecessor(self, other: Namesake) -> None:
         reason = f"Its worker {self.options.name} (process {other.pid}) died and was started again."
-        for found in upkeep.end_leases_of(self.client, self.options.name, self.options.policy, self.clock(), reason):
+        for found in leases.end_leases_of(self.client, self.options.name, self.options.policy, self.clock(), reason):
             log.warning("job %s of the former %s: %s", found.job_id, self.options.name, found.action)
 
     def beat(self, running: Running | None, now: float) -> Pulse:
@@ -159,7 +159,7 @@ class Heart:
         entry = results.newest(self.client, task.id)
         return entry is not None and entry[2].execution_id == task.claimed.execution_id
 
-    def sweep(self) -> list[upkeep.Found]:
+    def sweep(self) -> list[leases.Found]:
         """Look for jobs of dead workers, unless another worker has just done so."""
         options = self.options
         if not registries.lock(self.client, keys.JANITOR_LOCK, options.name, max(int(options.janitor_s), 1)):

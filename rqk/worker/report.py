@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from rqk.store.leases import Found
 from rqk.store.snapshot import Snapshot
 from rqk.store.transitions import Settled
 from rqk.worker.ending import Ending
 from rqk.worker.messages import Outcome
 from rqk.worker.task import Task
-from rqk.worker.upkeep import Found
 from rqk.worker.zygote import Closable
 
 if TYPE_CHECKING:
@@ -50,6 +50,15 @@ class Report:
     def ended(self, task: Task, end: Ending, settled: Settled) -> None:
         """A job's end was written, or refused."""
         outcome = "lost" if settled in (Settled.LEASE_LOST, Settled.ENQUEUED_ANEW) else end.outcome
+        if end.outcome != "finished" or settled is not Settled.WRITTEN or log.isEnabledFor(logging.INFO):
+            self._log_end(task, end, settled, outcome)
+        if self.metrics is not None:
+            func = end.func or task.func
+            seconds = end.attempt.seconds if end.outcome != "requeued" else None
+            self.metrics.job_ended(task.queue, func, outcome, seconds, task.peak_bytes)
+
+    @staticmethod
+    def _log_end(task: Task, end: Ending, settled: Settled, outcome: str) -> None:
         extra = {
             "action": "end",
             "job_id": task.id,
@@ -87,10 +96,6 @@ class Report:
         else:
             follows = "it will be tried again" if end.outcome == "retried" else end.outcome
             log.error("%s: job %s failed (%s)\n%s", task.queue, task.id, follows, end.text.rstrip(), extra=extra)
-        if self.metrics is not None:
-            func = end.func or task.func
-            seconds = end.attempt.seconds if end.outcome != "requeued" else None
-            self.metrics.job_ended(task.queue, func, outcome, seconds, task.peak_bytes)
 
     def found(self, found: Found) -> None:
         """The janitor put something right."""

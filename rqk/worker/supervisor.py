@@ -20,7 +20,7 @@ from rqk.errors import StoreError
 from rqk.store import snapshot, transitions
 from rqk.store.connect import Client
 from rqk.store.line import Line
-from rqk.store.transitions import Ask, Claimed, Held, Refusal, Settled
+from rqk.store.transitions import Ask, Claimed, Held, Refusal, Settled, Tally
 from rqk.worker.claiming import Waiter
 from rqk.worker.ending import Ending
 from rqk.worker.heart import Heart
@@ -71,6 +71,8 @@ class Supervisor:
         self.outage = Outage()
         self._asked: str | None = None  # execution id of a claim whose answer was lost with the connection
         self._held: list[Held] = []  # moved by blocking pops, not yet given back or started
+        self._tally = Tally()
+        self._tell_at = 0.0
         self._paused_until = 0.0
         self._janitor_at = self._due_at = self._look_at = 0.0
         self._stop_seen = 0
@@ -247,7 +249,13 @@ class Supervisor:
             go_on = False
         ask = self._ask() if go_on else None
         started = self.monotonic()
-        settled, reply = transitions.settle(self.line, task.lease, end.move, self.clock(), end.attempt.seconds, ask)
+        if task.tries == 1:
+            self._tally = self._tally.plus(end.move.counter, end.attempt.seconds)
+        settled, reply, told = transitions.settle(
+            self.line, task.lease, end.move, self.clock(), self._tally, ask, tell=now >= self._tell_at
+        )
+        if told:
+            self._tally, self._tell_at = Tally(), now + self.options.beat_s
         self.report.round_trip(self.monotonic() - started)
         if settled is Settled.LEASE_LOST and task.tries > 1 and self.heart.was_written(task):
             settled = Settled.WRITTEN  # the answer to the first try was lost on the way, not the outcome

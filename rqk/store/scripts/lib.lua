@@ -1,4 +1,4 @@
--- Shared by all scripts; put behind the table K of key names (core/keys.py) and before each script.
+-- Shared by all scripts and put before each. K and a dot before a word stand for a key name of core/keys.py, replaced by its text.
 -- Key names are built here from K, since ids are only known once a list was popped: a cluster of several slots is not supported (RQ's names rule it out).
 
 local clock = redis.call('TIME')
@@ -7,9 +7,9 @@ local cursor = 0
 local function arg() cursor = cursor + 1; return ARGV[cursor] end
 local function number_arg() return tonumber(arg()) end
 local function list_arg()                            -- a count, then that many values
-  local values = {}
-  for i = 1, number_arg() do values[i] = arg() end
-  return values
+  local first = cursor + 2
+  cursor = first - 1 + tonumber(ARGV[first - 1])
+  return { unpack(ARGV, first, cursor) }
 end
 
 local function job_key(id) return K.job .. id end

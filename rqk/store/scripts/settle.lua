@@ -4,14 +4,20 @@
 --   place ('' none, 'back', 'front', 'due'), due epoch, registry ('', 'finished', 'failed'), score ('+n' = now + n, else as it is),
 --   job ttl ('' leave, '0' delete, n seconds), result ttl ('' leave, '-1' persist, n seconds),
 --   outcome for dependents ('', 'finished', 'failed'), '1' if a rate-limit slot is given back,
---   worker counter ('' none), working seconds, count + field/value pairs for the job, count + field/value pairs of the result entry,
+--   what the worker has done since it last told, this attempt included: successes, failures, working seconds, '1' to write that down
+--   even if a next job is claimed (else only when there is none), count + field/value pairs for the job, count + field/value pairs of the result entry,
 --   '1' + arguments of claim() to claim, or ''.
--- Returns {code, claim's reply or {0}}: 1 written, 0 lease lost, 2 job deleted meanwhile, 3 enqueued anew meanwhile, 4 canceled meanwhile and left so.
+-- Returns {code, claim's reply or {0}, 1 if the counts were written}: 1 written, 0 lease lost, 2 job deleted meanwhile, 3 enqueued anew meanwhile, 4 canceled meanwhile and left so.
 local w, id, ex, q, expected, expired_only, date = arg(), arg(), arg(), arg(), arg(), arg(), arg()
 local status, place, due, registry, score = arg(), arg(), arg(), arg(), arg()
 local job_ttl, result_ttl, outcome, slot = arg(), arg(), arg(), arg()
-local counter, worked = arg(), arg()
-local changes, result = list_arg(), list_arg()
+local successes, failures, worked, tell = arg(), arg(), arg(), arg() == '1'
+local changes = number_arg()
+local first_change = cursor + 1
+cursor = cursor + changes
+local result = number_arg()
+local first_result = cursor + 1
+cursor = cursor + result
 local go_on = arg() == '1'
 
 local function settle()
@@ -23,11 +29,6 @@ local function settle()
   local runner = w
   if runner == '' then runner = redis.call('HGET', K.execution .. lease, 'worker_name') or '' end
   if not end_execution(id, ex, q, runner) then return 0 end
-  if w ~= '' and redis.call('EXISTS', worker_key(w)) == 1 then
-    redis.call('HDEL', worker_key(w), 'current_job')
-    if counter ~= '' then redis.call('HINCRBY', worker_key(w), counter, 1) end
-    if worked ~= '' then redis.call('HINCRBYFLOAT', worker_key(w), 'total_working_time', worked) end
-  end
   local was = redis.call('HMGET', job_key(id), 'status', 'data', 'rate_limit_key', 'ttl')
   if not was[2] then return 2 end
   if was[1] ~= expected then
@@ -40,9 +41,9 @@ local function settle()
   end
   if expected == 'queued' and redis.call('LPOS', list_key(q), id) then return 3 end
   if w == '' then redis.call('LREM', intermediate_key(q), 0, id) end  -- our own claims leave nothing there
-  redis.call('HSET', job_key(id), 'status', status, unpack(changes))
-  if #result > 0 then
-    redis.call('XADD', K.results .. id, 'MAXLEN', '~', '10', '*', unpack(result))
+  redis.call('HSET', job_key(id), 'status', status, unpack(ARGV, first_change, first_change + changes - 1))
+  if result > 0 then
+    redis.call('XADD', K.results .. id, 'MAXLEN', '~', '10', '*', unpack(ARGV, first_result, first_result + result - 1))
     if result_ttl == '-1' then redis.call('PERSIST', K.results .. id)
     elseif result_ttl ~= '' then redis.call('EXPIRE', K.results .. id, result_ttl) end
   end
@@ -71,8 +72,15 @@ local function settle()
 end
 
 local code = settle()
-if not go_on then
-  if w ~= '' and redis.call('EXISTS', worker_key(w)) == 1 then redis.call('HSET', worker_key(w), 'state', 'idle') end
-  return { code, { 0 } }
+local reply = go_on and claim() or { 0 }
+if w ~= '' and (tell or reply[1] ~= 1) and redis.call('HEXISTS', worker_key(w), 'birth') == 1 then
+  if reply[1] ~= 1 then
+    redis.call('HDEL', worker_key(w), 'current_job')
+    if not go_on then redis.call('HSET', worker_key(w), 'state', 'idle') end
+  end
+  if successes ~= '0' then redis.call('HINCRBY', worker_key(w), 'successful_job_count', successes) end
+  if failures ~= '0' then redis.call('HINCRBY', worker_key(w), 'failed_job_count', failures) end
+  if successes ~= '0' or failures ~= '0' then redis.call('HINCRBYFLOAT', worker_key(w), 'total_working_time', worked) end
+  return { code, reply, 1 }
 end
-return { code, claim() }
+return { code, reply, 0 }
