@@ -41,6 +41,7 @@ _PAUSE_S = 1.0  # between looks while suspended
 _DUE_S = 1.0  # between looks at scheduled jobs, by the worker that holds the lock; the others ask seldom
 _DUE_OTHERS_S = 5.0
 _LOOK_S = 5.0  # between looks at the queues for the metrics
+_TELL_S = 1.0  # between writes of the counts while jobs follow each other without a pause
 
 
 class Supervisor:
@@ -255,7 +256,7 @@ class Supervisor:
             self.line, task.lease, end.move, self.clock(), self._tally, ask, tell=now >= self._tell_at
         )
         if told:
-            self._tally, self._tell_at = Tally(), now + self.options.beat_s
+            self._tally, self._tell_at = Tally(), now + _TELL_S
         self.report.round_trip(self.monotonic() - started)
         if settled is Settled.LEASE_LOST and task.tries > 1 and self.heart.was_written(task):
             settled = Settled.WRITTEN  # the answer to the first try was lost on the way, not the outcome
