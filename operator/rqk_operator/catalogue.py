@@ -107,6 +107,14 @@ REACTION = Family(
     buckets=REACTION_SECONDS,
 )
 
+REQUESTS = Family(
+    "rqk_operator_api_requests_total",
+    Kind.COUNTER,
+    "Requests to the API server, by verb and HTTP status; status 0 is no answer.",
+    "operator, at each request; those of kopf's own watch of the pools are not among them",
+    ("verb", "status"),
+)
+
 OPERATOR_FAMILIES = (
     BUILD_INFO,
     LEADER,
@@ -123,5 +131,6 @@ OPERATOR_FAMILIES = (
     TARGET_WAIT,
     REDIS_UP,
     REACTION,
+    REQUESTS,
 )
 """What the operator exposes, beside process_* and python_info of its process."""

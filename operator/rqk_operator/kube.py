@@ -25,6 +25,8 @@ Body = Mapping[str, Any]
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
 JSON = "application/json-patch+json"
+_FULL = "application/json"
+_LIGHT = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 TIMEOUT_S = 15.0
 MOST_AT_A_TIME = 32
 PAGE = 500  # objects of one list request
@@ -115,11 +117,13 @@ class Kube:
             if not error.is_missing:
                 raise
 
-    async def pages(self, path: str, **query: str) -> AsyncIterator[dict[str, Any]]:
-        """A list, in pieces."""
+    async def pages(self, path: str, *, light: bool = False, **query: str) -> AsyncIterator[dict[str, Any]]:
+        """A list, in pieces; a ``light`` one has the objects' metadata only."""
         token = ""
+        accept = _LIGHT if light else _FULL
         while True:
-            page = await self.get(path, limit=str(PAGE), **({"continue": token} if token else {}), **query)
+            words = {"limit": str(PAGE), **({"continue": token} if token else {}), **query}
+            page, _ = await self._send("GET", path, words, accept=accept)
             yield page
             token = page.get("metadata", {}).get("continue") or ""
             if not token:
@@ -146,9 +150,15 @@ class Kube:
             raise KubeError(0, "NoAnswer", f"the watch of {path} broke: {error or type(error).__name__}") from error
 
     async def _send(
-        self, verb: str, path: str, query: Mapping[str, str], body: Any = None, kind: str | None = None
+        self,
+        verb: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Any = None,
+        kind: str | None = None,
+        accept: str = _FULL,
     ) -> tuple[dict[str, Any], tuple[str, ...]]:
-        headers = await self._headers() | ({"Content-Type": kind} if kind else {})
+        headers = await self._headers() | {"Accept": accept} | ({"Content-Type": kind} if kind else {})
         data = json.dumps(body, separators=(",", ":")).encode() if body is not None else None
         for attempt in range(1, _TRIES + 1):
             async with self._gate:
@@ -186,7 +196,7 @@ class Kube:
         # Asked for each time: a service account's token is renewed every hour.
         settings: Any = await self._configuration.auth_settings()
         token = settings.get("BearerToken", {}).get("value")
-        return {"Accept": "application/json", **({"Authorization": token} if token else {})}
+        return {"Accept": _FULL, **({"Authorization": token} if token else {})}
 
 
 def path_of(api: str, plural: str, namespace: str | None = None, name: str | None = None, sub: str = "") -> str:

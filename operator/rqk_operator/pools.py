@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from rqk.autoscale.decide import Decision, History
+from rqk.autoscale.decide import Decision, History, Observation
 from rqk.autoscale.manifest import check_for_cluster, parse_pool
 from rqk.autoscale.model import Pool
 from rqk.errors import BadPool
@@ -39,28 +40,31 @@ class PoolState:
     salt: str = ""
     access_trouble: Trouble | None = None
     resolve_at: float = 0.0
+    resolve_wait: float = 0.0
     resolving: bool = False
     # What was seen and decided
     history: History = field(default_factory=History)
+    observed: Observation | None = None
     decision: Decision | None = None
     settled: frozenset[str] = frozenset()  # pods ready to go, as the last round saw them
     look_at: float = 0.0
-    looked: bool = False  # since the operator started, or since the pool came
-    redis_since: float | None = None  # since when its Redis does not answer
-    pushed_at: float | None = None  # when news of its queues came that was not acted on yet
+    redis: Trouble | None = None
+    redis_known: bool = False
+    redis_since: float | None = None  # since when it does not answer
     # What was made of it
-    manifest: str | None = None  # digest that the API server accepted, or refused
+    wanted: str | None = None  # digest of the Deployment's manifest; None: to be made anew
+    refused: str | None = None  # digest that the API server refused
+    again_at: float = 0.0  # when to try that again
     accepted_owners: str | None = None
     template: Trouble | None = None
     template_known: bool = False
     template_note: str = ""
     conflict: Trouble | None = None
-    children: frozenset[str] = frozenset()  # digests of optional children that are there
-    children_known: bool = False
-    failing_until: float = 0.0
+    children_trouble: Trouble | None = None
     failing: Trouble | None = None
+    failing_until: float = 0.0
     last_scale: datetime | None = None
-    busy: bool = False  # a task is at work on it
+    task: asyncio.Task[None] | None = None  # at work on it
     not_before: float = 0.0  # after an error
     errors_in_a_row: int = 0
     # What was reported
@@ -71,11 +75,6 @@ class PoolState:
     def key(self) -> Key:
         """Namespace and name."""
         return self.about.namespace, self.about.name
-
-    @property
-    def served(self) -> bool:
-        """Whether the loop has anything to do with it."""
-        return not self.gone
 
 
 class Pools:

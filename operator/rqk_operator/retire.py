@@ -58,19 +58,39 @@ class Plan:
         return not (self.unretire or self.retire or self.mark or self.unmark) and self.replicas is None
 
 
-def crew(pods: Iterable[PodView], workers: Iterable[WorkerSnapshot], now: float) -> list[Mate]:
+class Directory:
+    """The workers of one snapshot, found by pod and by queue; made once for all pools of a Redis."""
+
+    def __init__(self, workers: Iterable[WorkerSnapshot]) -> None:
+        self._by_name: dict[str, WorkerSnapshot] = {}
+        self._by_host: dict[str, WorkerSnapshot] = {}
+        self._by_queue: dict[str, list[WorkerSnapshot]] = {}
+        for worker in workers:
+            self._by_name[worker.name] = worker
+            if worker.hostname:
+                self._by_host[worker.hostname] = worker
+            for queue in worker.queues:
+                self._by_queue.setdefault(queue, []).append(worker)
+
+    def of(self, pod: PodView) -> WorkerSnapshot | None:
+        """The worker in a pod. Those of another make choose their own names, but a pod's host name is its own name."""
+        return self._by_name.get(pod.worker) or self._by_host.get(pod.hostname)
+
+    def around(self, queues: Iterable[str], pods: Iterable[PodView]) -> tuple[WorkerSnapshot, ...]:
+        """Whoever serves one of these queues or lives in one of these pods."""
+        found = {worker.name: worker for queue in queues for worker in self._by_queue.get(queue, ())}
+        for pod in pods:
+            if (worker := self.of(pod)) is not None:
+                found[worker.name] = worker
+        return tuple(found.values())
+
+
+def crew(pods: Iterable[PodView], directory: Directory, now: float) -> list[Mate]:
     """The pods that count, with what each is doing. ``now`` is epoch seconds."""
-    by_name: dict[str, WorkerSnapshot] = {}
-    by_host: dict[str, WorkerSnapshot] = {}
-    for worker in workers:
-        by_name[worker.name] = worker
-        if worker.hostname:
-            by_host[worker.hostname] = worker
     mates: list[Mate] = []
     for pod in pods:
         if pod.active:
-            # Workers of another make choose their own names; a pod's host name is its own name.
-            found = by_name.get(pod.worker) or by_host.get(pod.hostname)
+            found = directory.of(pod)
             mates.append(Mate(pod, found, _duty(pod, found, now)))
     return mates
 

@@ -9,13 +9,14 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from rqk.errors import StoreError
+from rqk.errors import StoreError, StoreRefused
 from rqk.store.aio import Remote, remote
 from rqk.store.connect import Client, connect
 from rqk.store.observer import Observer
 from rqk.store.snapshot import Snapshot
 from rqk.store.watch import QueueWatch
 from rqk_operator.sources import Access, with_query
+from rqk_operator.status import Trouble
 
 log = logging.getLogger("rqk.operator")
 
@@ -46,7 +47,7 @@ class Site:
         self._listening = asyncio.create_task(self.watch.run())
         self.task: asyncio.Task[None] | None = None  # the round that is under way
         self.woken: set[str] = set()  # queues with news
-        self.trouble: str | None = None
+        self.trouble: Trouble | None = None
         self.last_answer: float | None = None
         self.again_at = 0.0
         self._wait = _FIRST_WAIT_S
@@ -67,9 +68,11 @@ class Site:
                 snapshot = await self.observer.look(queues)
         except (StoreError, TimeoutError) as error:
             text = str(error) or f"{self.where} did not answer within {LOOK_S:.0f} s"
+            reason = "LoginRefused" if isinstance(error, StoreRefused) else "Unreachable"
             if self.trouble is None:
                 log.warning("%s; its pools keep their size", text, extra={"action": "redis_away"})
-            self.trouble = text
+            if self.trouble is None or self.trouble.reason != reason:
+                self.trouble = Trouble(reason, text)
             self.again_at = self._clock() + self._wait
             self._wait = min(self._wait * 2, _LONGEST_WAIT_S)
             return None

@@ -146,7 +146,7 @@ def deployment_view(item: Object) -> DeploymentView:
         rolling=not behind and status.get("updatedReplicas", 0) < status.get("replicas", 0),
         manifest=(meta.get("annotations") or {}).get(MANIFEST_NOTE, ""),
         owners=_owners(managed),
-        foreign=any(_writes_spec(it) for it in managed if it.get("manager") not in _OWN_MANAGERS),
+        foreign=foreign_writers(managed),
         scaler_owns_replicas=any(_has_replicas(it) for it in managed if it.get("manager") != OPERATOR),
         failure=failing.get("message", "") if failing.get("status") == "True" else "",
         stuck=progress.get("message", "") if progress.get("reason") == "ProgressDeadlineExceeded" else "",
@@ -163,8 +163,13 @@ def _owners(managed: Iterable[Object]) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _writes_spec(entry: Object) -> bool:
-    return not entry.get("subresource") and "f:spec" in (entry.get("fieldsV1") or {})
+def foreign_writers(managed: Iterable[Object]) -> bool:
+    """Whether somebody else has written the spec of an object of ours."""
+    return any(
+        not it.get("subresource") and "f:spec" in (it.get("fieldsV1") or {})
+        for it in managed
+        if it.get("manager") not in _OWN_MANAGERS
+    )
 
 
 def _has_replicas(entry: Object) -> bool:

@@ -1,0 +1,142 @@
+"""What a pool may have beside its Deployment: PodDisruptionBudget, PodMonitor, NetworkPolicy."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rqk_operator.errors import KubeError
+from rqk_operator.events import Events
+from rqk_operator.kube import Kube, path_of
+from rqk_operator.manifests import digest, optional_children
+from rqk_operator.names import MANIFEST_NOTE, OPERATOR, POOL_LABEL
+from rqk_operator.pools import Pools, PoolState
+from rqk_operator.status import Trouble
+from rqk_operator.views import foreign_writers
+
+log = logging.getLogger("rqk.operator")
+
+AUDIT_S = 300.0  # between two looks at all of them: nobody watches these
+AGAIN_S = 60.0
+KINDS: Mapping[str, tuple[str, str]] = {
+    "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
+    "PodMonitor": ("monitoring.coreos.com/v1", "podmonitors"),
+    "NetworkPolicy": ("networking.k8s.io/v1", "networkpolicies"),
+}
+Known = Mapping[str, str]  # kind -> digest of the manifest that is applied
+
+
+class Children:
+    """Keeps them as their pools want them. ``namespaces``: those that are served; empty for all."""
+
+    def __init__(
+        self, kube: Kube, pools: Pools, events: Events, namespaces: tuple[str, ...], clock: Callable[[], float]
+    ) -> None:
+        self._kube, self._pools, self._events, self._namespaces, self._clock = kube, pools, events, namespaces, clock
+        self._known: dict[str, dict[str, str]] = {}  # by the pool's uid
+        self._wanted: dict[str, tuple[int | None, dict[str, str]]] = {}  # by uid: generation, kind -> digest
+        self._refused: dict[str, float] = {}  # by uid: when to try again
+        self._audit_at = float("-inf")
+        self._auditing: asyncio.Task[None] | None = None
+        self._audited = False
+
+    def audit_if_due(self) -> None:
+        """Now and then, and at the start, see what is really there."""
+        if self._auditing is None and self._clock() >= self._audit_at:
+            self._auditing = asyncio.create_task(self._audit())
+
+    def differ(self, state: PoolState) -> bool:
+        """Whether there is something to make, change or remove for this pool."""
+        if (
+            not self._audited
+            or state.gone
+            or state.pool is None
+            or self._clock() < self._refused.get(state.about.uid, 0.0)
+        ):
+            return False
+        return self._known.get(state.about.uid, {}) != self._digests(state)
+
+    async def settle(self, state: PoolState) -> None:
+        """Make it so. Raises KubeError for what may pass; a refusal is told in the pool's status."""
+        uid = state.about.uid
+        wanted = {it["kind"]: it for it in optional_children(state.pool)} if state.pool is not None else {}
+        known = self._known.setdefault(uid, {})
+        state.children_trouble = None
+        for kind, manifest in wanted.items():
+            mark = digest(manifest)
+            if known.get(kind) != mark:
+                manifest["metadata"]["annotations"] = {MANIFEST_NOTE: mark}
+                await self._apply(state, kind, manifest, known, mark)
+        for kind in [kind for kind in known if kind not in wanted]:
+            api, plural = KINDS[kind]
+            await self._kube.delete(path_of(api, plural, state.about.namespace, state.about.name))
+            del known[kind]
+
+    def forget(self, uid: str) -> None:
+        """The pool is gone, and they go with it."""
+        for table in (self._known, self._wanted, self._refused):
+            table.pop(uid, None)
+
+    async def _apply(
+        self, state: PoolState, kind: str, manifest: dict[str, Any], known: dict[str, str], mark: str
+    ) -> None:
+        api, plural = KINDS[kind]
+        try:
+            path = path_of(api, plural, state.about.namespace, state.about.name)
+            await self._kube.apply(path, manifest, OPERATOR, force=True)
+        except KubeError as error:
+            if not (error.is_rejection or error.is_missing):
+                raise
+            text = f"the {kind} cannot be made: {error}"
+            if error.is_missing and kind == "PodMonitor":
+                text = "the PodMonitor cannot be made: the Prometheus operator's CRDs are not installed"
+            state.children_trouble = Trouble(f"{kind}Rejected", text)
+            self._events.note(state.about, "Warning", f"{kind}Rejected", text)
+            self._refused[state.about.uid] = self._clock() + AGAIN_S
+            return
+        known[kind] = mark
+
+    def _digests(self, state: PoolState) -> dict[str, str]:
+        generation, digests = self._wanted.get(state.about.uid, (None, {}))
+        if generation is None or generation != state.generation:
+            digests = {it["kind"]: digest(it) for it in optional_children(state.pool)} if state.pool is not None else {}
+            self._wanted[state.about.uid] = (state.generation, digests)
+        return digests
+
+    async def _audit(self) -> None:
+        try:
+            found: dict[str, dict[str, str]] = {}
+            for kind in KINDS:
+                await self._list(kind, found)
+            for state in self._pools:
+                if state.task is None:  # at work on it: the next audit sees what came of it
+                    self._known[state.about.uid] = found.get(state.about.uid, {})
+            self._audited, self._audit_at = True, self._clock() + AUDIT_S
+        except KubeError as error:
+            log.warning("the pools' other objects could not be listed: %s", error)
+            self._audit_at = self._clock() + AGAIN_S
+        finally:
+            self._auditing = None
+
+    async def _list(self, kind: str, found: dict[str, dict[str, str]]) -> None:
+        api, plural = KINDS[kind]
+        for namespace in self._namespaces or (None,):
+            try:
+                async for page in self._kube.pages(path_of(api, plural, namespace), labelSelector=POOL_LABEL):
+                    for item in page.get("items", ()):
+                        _note(item, kind, found)
+            except KubeError as error:
+                # No such kind here, or no right to it: then there is none of it either.
+                if not error.is_missing and error.status != 403:
+                    raise
+
+
+def _note(item: Mapping[str, Any], kind: str, found: dict[str, dict[str, str]]) -> None:
+    meta = item["metadata"]
+    owner = next((it["uid"] for it in meta.get("ownerReferences") or () if it.get("controller")), None)
+    if owner is not None and "deletionTimestamp" not in meta:
+        edited = foreign_writers(meta.get("managedFields") or ())
+        mark = (meta.get("annotations") or {}).get(MANIFEST_NOTE, "")
+        found.setdefault(owner, {})[kind] = "" if edited else mark

@@ -1,0 +1,300 @@
+"""What the operator does to a pool: make its Deployment, set its size, ask workers to retire, settle jobs of dead ones."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from rqk.autoscale.model import Abandoned, Pool
+from rqk.core.moves import Policy
+from rqk.errors import StoreError
+from rqk.store import leases, workers
+from rqk.store.connect import Client
+from rqk_operator import manifests
+from rqk_operator.errors import Conflict, KubeError
+from rqk_operator.events import Events
+from rqk_operator.kube import Kube, path_of
+from rqk_operator.names import AUTOSCALER, COST_NOTE, MANIFEST_NOTE, OPERATOR, POOLS, POOLS_API
+from rqk_operator.pools import Pools, PoolState
+from rqk_operator.retire import LOWEST_COST, Mate, Plan
+from rqk_operator.status import Trouble
+from rqk_operator.views import DeploymentView, PodView, deployment_view
+
+log = logging.getLogger("rqk.operator")
+
+APPS = "apps/v1"
+REFUSED_AGAIN_S = 60.0  # a refused manifest is tried again, since quotas and policies change
+
+
+class Hands:
+    """Everything here writes. Errors of the API server and of Redis are the caller's."""
+
+    def __init__(self, kube: Kube, pools: Pools, events: Events, clock: Callable[[], float]) -> None:
+        self._kube, self._pools, self._events, self._clock = kube, pools, events, clock
+
+    # The Deployment
+    def needs_deployment(self, state: PoolState) -> bool:
+        """Whether the Deployment is missing, is of an older spec, or was changed by somebody else."""
+        if state.pool is None or state.access is None:
+            return False
+        if state.wanted is None:
+            try:
+                state.wanted = self._manifest(state, state.pool)["metadata"]["annotations"][MANIFEST_NOTE]
+            except ValueError as error:  # BadPool
+                state.template, state.template_known = Trouble("Rejected", str(error)), True
+                return False
+        if state.refused == state.wanted and self._clock() < state.again_at:
+            return False
+        live = state.deployment
+        if live is None:
+            return True
+        if live.deleting or live.owner not in ("", state.about.uid):
+            return False
+        if state.accepted_owners is None and not live.foreign:
+            state.accepted_owners = live.owners
+        if live.manifest == state.wanted and live.owners == state.accepted_owners:
+            if state.refused is None:
+                state.template_known = True
+            return False
+        return True
+
+    async def deploy(self, state: PoolState, replicas: int) -> None:
+        """Make the Deployment, of ``replicas`` pods, or bring it up to date without touching its size."""
+        pool = state.pool
+        if pool is None or state.wanted is None:
+            return
+        if state.deployment is None and not await self._may_create(state):
+            return
+        try:
+            if state.deployment is None:
+                await self._create(state, pool, replicas)
+            else:
+                await self._update(state, pool, state.deployment)
+        except KubeError as error:
+            if not error.is_rejection:
+                raise
+            if state.refused != state.wanted:
+                self._events.note(state.about, "Warning", "TemplateRejected", str(error))
+            state.refused, state.again_at = state.wanted, self._clock() + REFUSED_AGAIN_S
+            state.template, state.template_known = Trouble("Rejected", str(error)), True
+            return
+        state.refused, state.template, state.template_known = None, None, True
+
+    async def _may_create(self, state: PoolState) -> bool:
+        """A Deployment of that name may be someone else's, and the pool may have gone without a word."""
+        about = state.about
+        live, pool = await asyncio.gather(
+            self._kube.find(path_of(APPS, "deployments", about.namespace, about.name)),
+            self._kube.find(path_of(POOLS_API, POOLS, about.namespace, about.name)),
+        )
+        if pool is None or pool["metadata"]["uid"] != about.uid or "deletionTimestamp" in pool["metadata"]:
+            self._pools.forget(state.key)
+            return False
+        state.conflict = None
+        if live is None:
+            return True
+        view = deployment_view(live)
+        if view.owner == about.uid or (not view.owner and view.pool == about.name):
+            state.deployment = view
+        elif not view.owner or view.pool != about.name:
+            state.conflict = Trouble("NameTaken", f"a Deployment named {about.name} exists and is not this pool's")
+        # else: it belonged to a pool of this name that was deleted, and is about to go
+        return state.deployment is not None and not view.deleting
+
+    async def _create(self, state: PoolState, pool: Pool, replicas: int) -> None:
+        # Left out, the number would become 1. It is handed over to its own manager at once.
+        manifest = self._manifest(state, pool)
+        manifest["spec"]["replicas"] = 0
+        path = path_of(APPS, "deployments", state.about.namespace, state.about.name)
+        made, warnings = await self._kube.apply(path, manifest, OPERATOR, force=True)
+        state.deployment, state.template_note = deployment_view(made), "; ".join(warnings)
+        await self._hand_over(state, state.deployment, replicas)
+        log.info("%s/%s: Deployment made", *state.key, extra={"action": "deployment_made"})
+
+    async def _update(self, state: PoolState, pool: Pool, live: DeploymentView) -> None:
+        if not live.scaler_owns_replicas:
+            # We were interrupted between making it and handing over; without an owner the number would become 1.
+            await self._hand_over(state, live, live.replicas)
+        path = path_of(APPS, "deployments", live.namespace, live.name)
+        manifest = self._manifest(state, pool)
+        state.conflict = None
+        try:
+            made, warnings = await self._kube.apply(path, manifest, OPERATOR)
+        except KubeError as error:
+            if not error.conflicts:
+                raise
+            others = await self._declared_elsewhere(path, error.conflicts)
+            if others:
+                state.conflict = Trouble("FieldConflict", f"{_listed(others)}; remove it there, or from the pool")
+                state.accepted_owners, state.refused, state.again_at = (
+                    live.owners,
+                    state.wanted,
+                    self._clock() + REFUSED_AGAIN_S,
+                )
+                return
+            self._events.note(
+                state.about,
+                "Normal",
+                "EditReverted",
+                f"changed back what was edited by hand: {_listed(error.conflicts)}",
+            )
+            made, warnings = await self._kube.apply(path, manifest, OPERATOR, force=True)
+        view = deployment_view(made)
+        state.deployment, state.accepted_owners = view, view.owners
+        state.template_note = "; ".join(warnings)
+
+    async def _declared_elsewhere(self, path: str, conflicts: Iterable[Conflict]) -> list[Conflict]:
+        """Fields that another tool declares as its own. What was merely edited by hand is not declared, and is set back."""
+        live = await self._kube.get(path)
+        declared = {
+            it["manager"] for it in live["metadata"].get("managedFields") or () if it.get("operation") == "Apply"
+        }
+        return [conflict for conflict in conflicts if conflict.manager in declared]
+
+    async def _hand_over(self, state: PoolState, live: DeploymentView, replicas: int) -> None:
+        """Let the autoscaler's field manager own the number."""
+        body = {
+            "apiVersion": "autoscaling/v1",
+            "kind": "Scale",
+            "metadata": {"name": live.name, "namespace": live.namespace},
+            "spec": {"replicas": replicas},
+        }
+        path = path_of(APPS, "deployments", live.namespace, live.name, "scale")
+        scale, _ = await self._kube.apply(path, body, AUTOSCALER, force=True)
+        state.deployment = _resized(live, scale)
+        state.accepted_owners = state.accepted_owners or live.owners
+
+    def _manifest(self, state: PoolState, pool: Pool) -> dict[str, Any]:
+        fingerprint = state.access.fingerprint(state.salt) if state.access is not None else ""
+        return manifests.deployment(pool, fingerprint)
+
+    # The size
+    async def resize(self, state: PoolState, replicas: int) -> bool:
+        """Write the number of replicas; False if it was changed by somebody else meanwhile."""
+        live = state.deployment
+        if live is None:
+            return False
+        path = path_of(APPS, "deployments", live.namespace, live.name, "scale")
+        try:
+            if live.replicas:
+                # Only if it still is what was decided upon: else too many might go.
+                steps = [
+                    {"op": "test", "path": "/spec/replicas", "value": live.replicas},
+                    {"op": "replace", "path": "/spec/replicas", "value": replicas},
+                ]
+                scale = await self._kube.patch(path, steps, AUTOSCALER)
+            else:
+                scale = await self._kube.merge(path, {"spec": {"replicas": replicas}}, AUTOSCALER)
+        except KubeError as error:
+            if error.status in (404, 409, 422):
+                log.info("%s/%s: the Deployment has changed meanwhile, looking again", *state.key)
+                return False
+            raise
+        state.deployment, state.last_scale = _resized(live, scale), datetime.now(UTC)
+        return True
+
+    async def retire(self, client: Client, plan: Plan) -> tuple[PodView, ...]:
+        """Ask workers to take no more jobs, and take that back from others; returns the pods whose workers agreed."""
+        if not plan.retire and not plan.unretire:
+            return ()
+        return await asyncio.to_thread(_ask, client, plan.retire, plan.unretire)
+
+    async def mark(self, pods: Iterable[PodView], *, leaving: bool) -> None:
+        """Set the lowest deletion cost, or take it away again."""
+        value = str(LOWEST_COST) if leaving else None
+        body = {"metadata": {"annotations": {COST_NOTE: value}}}
+        answers = await asyncio.gather(
+            *(self._kube.merge(path_of("v1", "pods", pod.namespace, pod.name), body, AUTOSCALER) for pod in pods),
+            return_exceptions=True,
+        )
+        for answer in answers:
+            # A pod that went meanwhile needs no mark.
+            if isinstance(answer, BaseException) and not (isinstance(answer, KubeError) and answer.is_missing):
+                raise answer
+
+    # The status
+    async def report(self, state: PoolState, change: dict[str, Any]) -> None:
+        """Write a merge patch of the status."""
+        path = path_of(POOLS_API, POOLS, state.about.namespace, state.about.name, "status")
+        body = {"metadata": {"uid": state.about.uid}, "status": change}
+        try:
+            await self._kube.merge(path, body, OPERATOR)
+        except KubeError as error:
+            if error.is_missing or error.status == 409:  # gone, or another one of that name
+                self._pools.forget(state.key)
+                return
+            raise
+
+    # The dead
+    async def bury(
+        self, client: Client, state: PoolState, pod: PodView, reason: str, begun_before: float | None
+    ) -> None:
+        """Settle the jobs of a worker whose process is known to be dead, instead of waiting for its leases to end."""
+        pool = state.pool
+        if pool is None:
+            return
+        policy = Policy("requeue" if pool.spec.worker.abandoned is Abandoned.REQUEUE else "fail")
+        found = await asyncio.to_thread(_settle, client, pool, pod, policy, reason, begun_before)
+        for one in found:
+            log.warning(
+                "%s/%s: job %s of pod %s: %s (%s)", *state.key, one.job_id, pod.name, one.action, reason,
+                extra={"action": "job_settled", "job_id": one.job_id},
+            )  # fmt: skip
+        if found:
+            jobs = ", ".join(f"{one.job_id} {one.action}" for one in found)
+            self._events.note(state.about, "Warning", "WorkerDied", f"{reason} Jobs: {jobs}")
+
+
+def _ask(client: Client, leaving: Iterable[Mate], staying: Iterable[Mate]) -> tuple[PodView, ...]:
+    for mate in staying:
+        if mate.worker is not None:
+            workers.unretire(client, mate.worker.name)
+    agreed: list[PodView] = []
+    for mate in leaving:
+        if mate.worker is not None and workers.retire(client, mate.worker.name) == "retiring":
+            agreed.append(mate.pod)
+    return tuple(agreed)
+
+
+def _settle(
+    client: Client, pool: Pool, pod: PodView, policy: Policy, reason: str, begun_before: float | None
+) -> list[leases.Found]:
+    now = datetime.now(UTC)
+    found: list[leases.Found] = []
+    names = [pod.worker]
+    if pool.spec.worker.command is not None:
+        names += [name for name in workers.names(client) if _lives_in(client, name, pod)]
+    for name in names:
+        found += leases.end_leases_of(client, name, policy, now, reason, begun_before=begun_before)
+        if begun_before is None:  # the pod never comes back, and nor does the name
+            workers.death(client, name, pool.spec.queues, now)
+    return found
+
+
+def _lives_in(client: Client, name: str, pod: PodView) -> bool:
+    try:
+        record = workers.fetch(client, name)
+    except StoreError:
+        return False
+    return record is not None and record.hostname == pod.hostname
+
+
+def _resized(live: DeploymentView, scale: dict[str, Any]) -> DeploymentView:
+    """The Deployment as the answer to a write of its scale shows it."""
+    return replace(
+        live,
+        replicas=int((scale.get("spec") or {}).get("replicas", 0)),
+        version=int(scale["metadata"]["resourceVersion"]),
+        scaler_owns_replicas=True,
+    )
+
+
+def _listed(conflicts: Iterable[Conflict]) -> str:
+    by_manager: dict[str, list[str]] = {}
+    for conflict in conflicts:
+        by_manager.setdefault(conflict.manager, []).append(conflict.field)
+    return "; ".join(f"{manager} holds {', '.join(fields)}" for manager, fields in sorted(by_manager.items()))

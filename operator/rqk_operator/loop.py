@@ -1,0 +1,380 @@
+"""The one loop that serves all pools: observe, decide, act, report.
+
+Every round starts from what is there, so that a restart, a missed event or a helping hand changes nothing for longer
+than a round. Each Redis is looked at on its own, and each pool is written for on its own: none waits for another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from rqk.autoscale.decide import Decision
+from rqk.errors import BadUrl, StoreError
+from rqk.store.snapshot import Snapshot
+from rqk_operator.children import Children
+from rqk_operator.errors import KubeError
+from rqk_operator.events import Events
+from rqk_operator.hands import Hands
+from rqk_operator.metrics import OperatorMetrics
+from rqk_operator.pools import Pools, PoolState
+from rqk_operator.retire import Directory, Mate, Plan
+from rqk_operator.rules import consider, next_look, note_failing, note_redis, status_of
+from rqk_operator.sites import Site, Sites
+from rqk_operator.sources import SourceError, access, refs
+from rqk_operator.status import Status, Trouble, merge_patch, worth_writing
+from rqk_operator.vault import Vault
+from rqk_operator.views import PodView
+
+log = logging.getLogger("rqk.operator")
+
+DEBOUNCE_S = 0.02  # after news of a queue: a producer that enqueues one by one gets its workers in one step
+COUNTS_S = 5.0  # between two status writes of a pool in which only counts changed
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0  # after an error with one pool
+_SECRET_AGAIN_S, _SECRET_LONGEST_S = 2.0, 60.0
+_EMPTY = Directory(())
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A worker known to be dead, whose jobs are to be settled."""
+
+    state: PoolState
+    pod: PodView
+    reason: str
+    begun_before: float | None
+
+
+class Loop:
+    """Turns while :attr:`leads` says so. ``clock`` is monotonic seconds."""
+
+    def __init__(
+        self,
+        pools: Pools,
+        hands: Hands,
+        children: Children,
+        vault: Vault,
+        events: Events,
+        metrics: OperatorMetrics,
+        *,
+        leads: Callable[[], bool],
+        tick_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.pools, self.hands, self.children, self.vault = pools, hands, children, vault
+        self.events, self.metrics, self.leads, self.tick_s, self.clock = events, metrics, leads, tick_s, clock
+        self.sites = Sites(clock, self._news)
+        self.turned_at = clock()
+        self._deaths: asyncio.Queue[Death] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._soon = asyncio.Event()
+
+    # The rounds
+    async def run(self) -> None:
+        """Turn until cancelled."""
+        burying = asyncio.create_task(self._bury())
+        try:
+            while True:
+                started = self.clock()
+                self.turned_at = started
+                if self.leads():
+                    self._round(started)
+                self._soon.clear()
+                try:
+                    async with asyncio.timeout(max(0.0, started + self.tick_s - self.clock())):
+                        await self._soon.wait()
+                    await asyncio.sleep(DEBOUNCE_S)
+                except TimeoutError:
+                    continue
+        finally:
+            for task in (burying, *self._tasks):
+                task.cancel()
+            await asyncio.gather(burying, *self._tasks, return_exceptions=True)
+            await self.sites.close()
+
+    def soon(self) -> None:
+        """A pool is new or was changed: do not wait for the clock."""
+        self._soon.set()
+
+    def _round(self, now: float) -> None:
+        """Begin a round: one look at each Redis whose last one is over."""
+        by_site: dict[str, list[PoolState]] = {}
+        for state in self.pools:
+            if state.pool is None:
+                self._carry_out(state, None, [], None, None)
+                continue
+            if now >= state.resolve_at and not state.resolving:
+                state.resolving = True
+                self._start(self._resolve(state))
+            site = self._site(state)
+            if site is not None:
+                by_site.setdefault(site.key, []).append(state)
+            elif state.access_trouble is not None:
+                self._carry_out(state, None, [], None, None)
+        begun = [
+            self._serve(site, [state for state in by_site[site.key] if now >= state.look_at], now)
+            for site in self.sites
+            if site.key in by_site and site.task is None and now >= site.again_at
+        ]
+        self.sites.keep(set(by_site))
+        self.children.audit_if_due()
+        if begun:
+            self._start(self._time(begun, now))
+        else:
+            self.metrics.ticked(self.clock() - now, time.time())
+
+    async def _time(self, begun: list[asyncio.Task[None]], now: float) -> None:
+        await asyncio.wait(begun)
+        self.metrics.ticked(self.clock() - now, time.time())
+
+    def _site(self, state: PoolState) -> Site | None:
+        if state.access is None:
+            return None
+        try:
+            return self.sites.get(state.access)
+        except BadUrl as error:
+            state.access_trouble = Trouble("BadUrl", str(error))
+            state.access = None
+            return None
+
+    # Observe
+    def _serve(self, site: Site, states: list[PoolState], now: float) -> asyncio.Task[None]:
+        task = site.task = self._start(self._look(site, states, now))
+        return task
+
+    async def _look(self, site: Site, states: list[PoolState], now: float) -> None:
+        """One look at a Redis, and what follows for the pools on it."""
+        try:
+            if states:
+                await self._look_for(site, states, now)
+            self._follow(site)
+        finally:
+            site.task = None
+        if site.woken:
+            self._news(site, frozenset())
+
+    async def _look_for(self, site: Site, states: list[PoolState], now: float) -> None:
+        snapshot = await site.look({name for state in states if state.pool for name in state.pool.spec.queues})
+        self.metrics.polled(snapshot is not None)
+        directory = Directory(snapshot.workers) if snapshot is not None else _EMPTY
+        writes: list[asyncio.Task[None]] = []
+        for state in states:
+            if state.gone or state.pool is None:
+                continue
+            if site.trouble is not None:
+                # A new password may be waiting in the Secret.
+                state.resolve_at = min(state.resolve_at, now + _SECRET_AGAIN_S)
+            note_redis(state, site.trouble, now)
+            task = self._decide(state, site, snapshot, directory, now)
+            if task is not None:
+                writes.append(task)
+        if writes:
+            # Writes that take long go on by themselves; the next round skips these pools only.
+            await asyncio.wait(writes, timeout=self.tick_s)
+
+    # Decide
+    def _decide(
+        self, state: PoolState, site: Site, snapshot: Snapshot | None, directory: Directory, now: float
+    ) -> asyncio.Task[None] | None:
+        if state.task is not None or state.pool is None:
+            return None
+        decision, steps, mates = consider(state, state.pool, snapshot, directory, now, time.time())
+        state.settled = steps.settled
+        self.metrics.decided(*state.key, decision.reason.value)
+        heard = site.watch.hears(state.pool.spec.queues)
+        state.look_at = next_look(state, snapshot, now, heard=heard)
+        note_failing(state, mates, now)
+        return self._carry_out(state, site, mates, snapshot, steps)
+
+    def _carry_out(
+        self, state: PoolState, site: Site | None, mates: list[Mate], snapshot: Snapshot | None, steps: Plan | None
+    ) -> asyncio.Task[None] | None:
+        """Begin to write whatever differs; nothing, mostly."""
+        if state.task is not None or self.clock() < state.not_before:
+            return None
+        deploys = self.hands.needs_deployment(state)
+        push = site is None or site.watch.trouble is None
+        status = status_of(state, mates, snapshot, datetime.now(UTC), push=push)
+        kind = worth_writing(state.status, status)
+        reports = kind == "now" or (kind == "later" and self.clock() - state.status_at >= COUNTS_S)
+        if kind == "later" and not reports:
+            state.look_at = 0.0  # what is still to be told keeps a pool awake
+        tidies = self.children.differ(state)
+        if not (deploys or tidies or reports or (steps is not None and not steps.empty)):
+            return None
+        state.task = self._start(self._write(state, site, steps, status if reports else None, deploys=deploys))
+        return state.task
+
+    # Act and report
+    async def _write(
+        self, state: PoolState, site: Site | None, steps: Plan | None, status: Status | None, *, deploys: bool
+    ) -> None:
+        try:
+            if not self.leads():
+                return
+            seen_at = time.time()
+            if deploys:
+                await self._deploy(state, seen_at)
+            elif steps is not None and site is not None:
+                await self._act(state, site, steps, seen_at)
+            if self.children.differ(state):
+                await self.children.settle(state)
+            if status is not None and not state.gone:
+                await self.hands.report(state, merge_patch(state.status, status))
+                state.status, state.status_at = status, self.clock()
+            state.errors_in_a_row = 0
+        except (KubeError, StoreError) as error:
+            self._failed(state, error)
+        finally:
+            state.task = None
+
+    async def _deploy(self, state: PoolState, seen_at: float) -> None:
+        decision, seen = state.decision, state.observed
+        size = decision.replicas if decision is not None and seen is not None and seen.workers is not None else 0
+        dry = state.pool is None or state.pool.spec.scaling.dry_run
+        new = state.deployment is None
+        await self.hands.deploy(state, 0 if dry else size)
+        state.look_at = 0.0
+        if new and size and not dry and decision is not None and state.deployment is not None:
+            self._tell(state, decision, 0, size, seen_at)
+
+    async def _act(self, state: PoolState, site: Site, steps: Plan, seen_at: float) -> None:
+        decision, before = state.decision, state.deployment.replicas if state.deployment is not None else 0
+        if steps.replicas is not None and steps.replicas > before:
+            # Growing comes first and needs nobody's consent.
+            await self._resize(state, decision, steps.replicas, seen_at)
+        agreed = await self.hands.retire(site.client, steps)
+        await self.hands.mark((*steps.mark, *(pod for pod in agreed if pod not in steps.mark)), leaving=True)
+        await self.hands.mark(steps.unmark, leaving=False)
+        if steps.replicas is not None and steps.replicas < before:
+            await self._resize(state, decision, steps.replicas, seen_at)
+
+    async def _resize(self, state: PoolState, decision: Decision | None, number: int, seen_at: float) -> None:
+        before = state.deployment.replicas if state.deployment is not None else 0
+        if await self.hands.resize(state, number) and decision is not None:
+            self._tell(state, decision, before, number, seen_at)
+
+    def _tell(self, state: PoolState, decision: Decision, before: int, after: int, seen_at: float) -> None:
+        grew = after > before
+        if grew and state.observed is not None and state.observed.oldest_wait is not None:
+            self.metrics.reacted(state.observed.oldest_wait + time.time() - seen_at)
+        text = f"{before} to {after} workers: {decision.reason.value}, {decision.message}"
+        log.info("%s/%s: %s", *state.key, text, extra={"action": "scaled_up" if grew else "scaled_down"})
+        self.events.note(state.about, "Normal", "ScaledUp" if grew else "ScaledDown", text)
+
+    def _failed(self, state: PoolState, error: KubeError | StoreError) -> None:
+        kind = "kubernetes" if isinstance(error, KubeError) else "redis"
+        self.metrics.failed(kind)
+        state.errors_in_a_row += 1
+        wait = min(_FIRST_WAIT_S * 2 ** (state.errors_in_a_row - 1), _LONGEST_WAIT_S)
+        state.not_before, state.look_at = self.clock() + wait, 0.0
+        log.warning("%s/%s: %s; again in %.0f s", *state.key, error, wait, extra={"action": f"{kind}_error"})
+        if state.errors_in_a_row == 3:
+            self.events.note(state.about, "Warning", "Failing", str(error))
+
+    # News
+    def _news(self, site: Site, names: frozenset[str]) -> None:
+        """Queues changed: look at their pools after a moment, in which more of the same may come."""
+        asleep = not site.woken or not names
+        site.woken |= names
+        if asleep and site.task is None and site.woken:
+            asyncio.get_running_loop().call_later(DEBOUNCE_S, self._wake, site)
+
+    def _wake(self, site: Site) -> None:
+        if site.task is not None or not site.woken:
+            return  # when the look that is under way ends, it comes back to this
+        names, site.woken = site.woken, set()
+        if not self.leads():
+            return
+        states = [
+            state
+            for state in self.pools
+            if state.access is not None and state.access.key == site.key and state.pool is not None
+            and not names.isdisjoint(state.pool.spec.queues)
+        ]  # fmt: skip
+        if states:
+            self._serve(site, states, self.clock())
+
+    def _follow(self, site: Site) -> None:
+        """Ask for news of the queues whose pools are at zero."""
+        names: set[str] = set()
+        for state in self.pools:
+            if state.access is not None and state.access.key == site.key and state.pool is not None:
+                live = state.deployment
+                if live is not None and live.replicas == 0:
+                    names.update(state.pool.spec.queues)
+        site.watch.follow(names)
+
+    # Where a pool's Redis is
+    async def _resolve(self, state: PoolState) -> None:
+        pool = state.pool
+        try:
+            if pool is None or pool.spec.redis is None or not self.leads():
+                return
+            needed = refs(pool.spec.redis)
+            newer = self.clock() - 1.0 if state.redis_since is not None or state.access_trouble is not None else 0.0
+            values, salt = await self.vault.values(state.about.namespace, needed, newer_than=newer)
+            found = access(pool.spec.redis, values)
+            if state.pool is not pool:
+                return  # changed meanwhile; resolve_at is due again
+            if state.access is None or state.access.key != found.key or state.salt != salt:
+                state.access, state.salt, state.wanted = found, salt, None
+                self.soon()
+            state.access_trouble, state.resolve_wait = None, 0.0
+            state.resolve_at = self.clock() + self.vault.fresh_s if needed else float("inf")
+        except SourceError as error:
+            self._unresolved(state, Trouble("SourceMissing", str(error)))
+        except KubeError as error:
+            self.metrics.failed("kubernetes")
+            self._unresolved(state, state.access_trouble if state.access is None else None)
+            log.warning("%s/%s: %s", *state.key, error)
+        finally:
+            state.resolving = False
+
+    def _unresolved(self, state: PoolState, trouble: Trouble | None) -> None:
+        if trouble is not None:
+            if state.access_trouble is None:
+                self.events.note(state.about, "Warning", trouble.reason, trouble.message)
+                log.warning("%s/%s: %s", *state.key, trouble.message)
+            state.access, state.access_trouble, state.look_at = None, trouble, 0.0
+        state.resolve_wait = min(max(_SECRET_AGAIN_S, 2 * state.resolve_wait), _SECRET_LONGEST_S)
+        state.resolve_at = self.clock() + state.resolve_wait
+
+    # The dead
+    def died(self, death: Death) -> None:
+        """A worker died: its jobs are settled by the leader, at once."""
+        if self.leads():
+            self._deaths.put_nowait(death)
+
+    async def _bury(self) -> None:
+        while True:
+            death = await self._deaths.get()
+            self._start(self._settle(death))
+
+    async def _settle(self, death: Death) -> None:
+        state = death.state
+        try:
+            if state.access is not None:
+                site = self.sites.get(state.access)
+                await self.hands.bury(site.client, state, death.pod, death.reason, death.begun_before)
+        except StoreError as error:
+            self.metrics.failed("redis")
+            log.warning("jobs of pod %s are found when their leases end: %s", death.pod.name, error)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A defect in dealing with one pool must not stop the others.
+            self.metrics.failed("internal")
+            log.error("a defect in the operator; the next round goes on", exc_info=error, extra={"action": "defect"})

@@ -1,0 +1,266 @@
+"""Putting the operator together, and taking it apart in the right order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import kopf
+
+from rqk.metrics.endpoint import Endpoint, Health
+from rqk_operator import handlers
+from rqk_operator.children import Children
+from rqk_operator.errors import KubeError, OperatorError
+from rqk_operator.events import Events
+from rqk_operator.hands import APPS, Hands
+from rqk_operator.kube import Kube, path_of
+from rqk_operator.lease import Leader
+from rqk_operator.loop import Death, Loop
+from rqk_operator.metrics import OperatorMetrics
+from rqk_operator.names import POOL_LABEL, POOLS, POOLS_API
+from rqk_operator.pools import Pools, PoolState
+from rqk_operator.reflector import Object, Reflector
+from rqk_operator.rules import cause_of_death
+from rqk_operator.settings import Settings
+from rqk_operator.vault import Vault
+from rqk_operator.views import PodView, deployment_view, pod_view
+
+log = logging.getLogger("rqk.operator")
+
+_STUCK_S = 30.0  # a loop that has not turned for so long is stuck
+_AUDIT_S = 120.0  # between comparisons of the pools that we know with those that there are
+_CRD_S = 2.0
+
+
+class Operator:
+    """One process of the operator."""
+
+    def __init__(self, settings: Settings, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
+        self.settings, self.kube, self.clock = settings, kube, clock
+        self.pools = Pools(self._pool_changed, self._pool_left)
+        self.metrics = OperatorMetrics(lambda: self.pools if self.leads() else ())
+        self.events = Events(kube, clock, settings.identity)
+        self.children = Children(kube, self.pools, self.events, settings.namespaces, clock)
+        self.leader = Leader(
+            kube, settings.lease_namespace, settings.lease_name, settings.identity, clock, self.metrics.leads
+        )
+        self.loop = Loop(
+            self.pools,
+            Hands(kube, self.pools, self.events, clock),
+            self.children,
+            Vault(kube, clock),
+            self.events,
+            self.metrics,
+            leads=self.leads,
+            tick_s=settings.tick_s,
+            clock=clock,
+        )
+        self.synced = False
+        self.stop = asyncio.Event()
+        self._reflectors = [
+            Reflector(kube, path_of(api, plural, namespace), POOL_LABEL, seen=seen, gone=gone)
+            for namespace in settings.namespaces or (None,)
+            for api, plural, seen, gone in (
+                ("v1", "pods", self._pod, self._pod_gone),
+                (APPS, "deployments", self._deployment, self._deployment_gone),
+            )
+        ]
+
+    def leads(self) -> bool:
+        """Whether this process may act: it holds the Lease and knows what there is."""
+        return self.synced and (self.leader.leads or not self.settings.leader_election)
+
+    def health(self) -> Health:
+        """For the probes; asks nobody."""
+        stale = self.clock() - self.loop.turned_at
+        if stale > _STUCK_S:
+            return Health(False, False, f"the loop has not turned for {stale:.0f} s")
+        if not self.synced:
+            return Health(True, False, "finding out what there is")
+        return Health(True, True, "leads" if self.leads() else "stands by")
+
+    async def run(self) -> None:
+        """Work until :attr:`stop` is set. Raises OperatorError for what no waiting helps against."""
+        endpoint = Endpoint(
+            self.settings.metrics_host,
+            self.settings.metrics_port,
+            self.metrics.registry,
+            self.health,
+            title="rqk operator",
+        )
+        endpoint.start(any_port=False)
+        self.metrics.leads(not self.settings.leader_election)
+        stopping = asyncio.create_task(self.stop.wait())
+        work = asyncio.create_task(self._work())
+        try:
+            await asyncio.wait((stopping, work), return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                work.result()
+        finally:
+            for task in (stopping, work):
+                task.cancel()
+            await asyncio.gather(stopping, work, return_exceptions=True)
+            if self.settings.leader_election:
+                await self.leader.release()
+            endpoint.stop()
+
+    async def _work(self) -> None:
+        tasks = [asyncio.create_task(self.loop.run())]
+        try:
+            await self._wait_for_crd()
+            begun: list[Awaitable[Any]] = [
+                *(it.run() for it in self._reflectors),
+                self.events.run(),
+                self._watch_pools(),
+            ]
+            if self.settings.leader_election:
+                begun.append(self.leader.run())
+            tasks += [asyncio.ensure_future(it) for it in begun]
+            tasks += [asyncio.create_task(self._sync())]
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _wait_for_crd(self) -> None:
+        said = False
+        while True:
+            try:
+                kinds = await self.kube.get(f"/apis/{POOLS_API}")
+                if any(it["name"] == POOLS for it in kinds.get("resources", ())):
+                    return
+                text = f"the API server does not know {POOLS}.{POOLS_API}: is the CRD installed?"
+            except KubeError as error:
+                if error.status == 401:
+                    raise OperatorError(f"the API server refuses our credentials: {error}") from error
+                text = str(error) if not error.is_missing else "the RQWorkerPool CRD is not installed"
+            if not said:
+                log.warning("%s; waiting", text)
+            said = True
+            await asyncio.sleep(_CRD_S)
+
+    async def _watch_pools(self) -> None:
+        namespaces = self.settings.namespaces
+        await kopf.operator(
+            registry=handlers.register(self.pools),
+            settings=handlers.configure(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=self.stop,
+        )
+        self.stop.set()  # kopf has signal handlers of its own, and they replace ours
+
+    async def _sync(self) -> None:
+        """Wait until all pools, pods and Deployments that there are have been seen; from then on, compare now and then."""
+        there = await self._pools_there()
+        while any(self.pools.get(key) is None for key in there):
+            await asyncio.sleep(0.05)
+            if self.stop.is_set():
+                return
+            # One that was deleted since would never come.
+            if any(self.pools.get(key) is None for key in there):
+                there = there if len(there) > len(self.pools) + 50 else await self._pools_there()
+        for reflector in self._reflectors:
+            await reflector.synced.wait()
+        self.synced = True
+        log.info("%d pools known", len(self.pools), extra={"action": "synced"})
+        self.loop.soon()
+        while True:
+            await asyncio.sleep(_AUDIT_S)
+            await self._compare()
+
+    async def _compare(self) -> None:
+        """A watch may have missed a deletion; kopf does not look back."""
+        known = {state.key: state.about.uid for state in self.pools}
+        try:
+            there = await self._pools_there()
+        except KubeError as error:
+            log.warning("the pools could not be listed: %s", error)
+            return
+        for key, uid in known.items():
+            state = self.pools.get(key)
+            if there.get(key) != uid and state is not None and state.about.uid == uid:
+                log.warning("%s/%s is gone, and nobody said so", *key)
+                self.pools.forget(key)
+
+    async def _pools_there(self) -> dict[tuple[str, str], str]:
+        found: dict[tuple[str, str], str] = {}
+        for namespace in self.settings.namespaces or (None,):
+            path = path_of(POOLS_API, POOLS, namespace)
+            async for page in self.kube.pages(path, light=True):
+                found |= {
+                    _key(it): it["metadata"]["uid"] for it in page["items"] if "deletionTimestamp" not in it["metadata"]
+                }
+        return found
+
+    # What the watches say
+    def _pool_changed(self, state: PoolState) -> None:
+        state.wanted, state.resolve_at, state.look_at = None, 0.0, 0.0
+        state.not_before, state.again_at, state.refused = 0.0, 0.0, None
+        self.loop.soon()
+
+    def _pool_left(self, state: PoolState) -> None:
+        self.children.forget(state.about.uid)
+        self.metrics.forget(*state.key)
+
+    def _pod(self, item: Object) -> None:
+        pod = pod_view(item)
+        state, before = self.pools.pod(pod)
+        if state is not None:
+            if before is None or (before.active, before.ready) != (pod.active, pod.ready):
+                state.look_at = 0.0
+            self._mourn(state, before, pod, gone=False)
+
+    def _pod_gone(self, item: Object) -> None:
+        meta = item["metadata"]
+        state, before = self.pools.pod_gone(meta["namespace"], meta["uid"])
+        if state is not None and before is not None:
+            state.look_at = 0.0
+            last = pod_view(item) if "status" in item else before
+            self._mourn(state, before, last, gone=True)
+
+    def _mourn(self, state: PoolState, before: PodView | None, pod: PodView, *, gone: bool) -> None:
+        if not self.synced:
+            return  # how it was before we came is not news
+        cause = cause_of_death(before, pod, gone=gone)
+        if cause is not None:
+            self.loop.died(Death(state, pod, *cause))
+
+    def _deployment(self, item: Object) -> None:
+        state = self.pools.deployment(deployment_view(item))
+        if state is not None:
+            state.look_at = 0.0
+
+    def _deployment_gone(self, item: Object) -> None:
+        meta = item["metadata"]
+        state = self.pools.deployment_gone(meta["namespace"], meta["name"], meta["uid"])
+        if state is not None:
+            state.look_at, state.accepted_owners = 0.0, None
+            self.loop.soon()
+
+
+def _key(item: Object) -> tuple[str, str]:
+    return item["metadata"]["namespace"], item["metadata"]["name"]
+
+
+async def operate(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT. Raises OperatorError, or EndpointError if the port is taken."""
+    counted: list[Callable[[str, int], None]] = []
+    kube = await Kube.connect(lambda verb, status: counted[0](verb, status) if counted else None)
+    operator = Operator(settings, kube)
+    counted.append(operator.metrics.requested)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, operator.stop.set)
+    try:
+        await operator.run()
+    finally:
+        await kube.close()
