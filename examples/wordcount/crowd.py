@@ -45,6 +45,7 @@ class Crowd(threading.Thread):
         self.join()
 
     def run(self) -> None:
+        """All of it; for the thread."""
         try:
             self._enqueue_all()
             while self._jobs and not self._left.wait(LOOK_S):

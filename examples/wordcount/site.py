@@ -41,7 +41,7 @@ class Site:
 
 def _server(pages: Mapping[str, str]) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - http.server looks for this name
+        def do_GET(self) -> None:
             text = pages.get(self.path)
             if text is None:
                 self.send_error(404)
@@ -54,7 +54,7 @@ def _server(pages: Mapping[str, str]) -> ThreadingHTTPServer:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+        def log_message(self, format: str, *args: object) -> None:
             """A page more or less is no news."""
 
     class Server(ThreadingHTTPServer):

@@ -14,7 +14,7 @@ def command(shell: str) -> None:
     bash: echo 'eval "$(rqk completion bash)"' >> ~/.bashrc
     zsh:  echo 'eval "$(rqk completion zsh)"' >> ~/.zshrc
     fish: rqk completion fish > ~/.config/fish/completions/rqk.fish
-    """
+    """  # noqa: D301 - click reads the control character
     from click.shell_completion import get_completion_class
 
     from rqk.cli.main import cli

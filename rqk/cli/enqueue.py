@@ -67,7 +67,7 @@ def command(target: Target, function: str, arguments: tuple[str, ...], **given: 
     A value that starts with @ is read from that file first.
 
     Exit code with --wait: 0 if the job finished, 1 if it failed, 3 if it has not ended in time.
-    """
+    """  # noqa: D301 - click reads the control character
     from rqk.cli.arguments import check_function, parse_arguments
     from rqk.queue import Queue
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rqk.store.snapshot import QueueSnapshot, Snapshot, WorkerSnapshot
 
@@ -21,7 +21,7 @@ class Glyphs:
     """What the terminal can show."""
 
     bar: str = "█"
-    none: str = "–"
+    none: str = "–"  # noqa: RUF001 - as rq info has it
 
 
 UNICODE = Glyphs()
@@ -54,7 +54,7 @@ def lines(seen: Snapshot, wanted: Wanted, glyphs: Glyphs = UNICODE) -> Iterator[
             yield []
             yield [("Suspended: no job is started until `rqk resume`.", "bold magenta")]
         yield []
-        yield [(f"Updated: {datetime.fromtimestamp(seen.at)}", "dim")]
+        yield [(f"Updated: {datetime.fromtimestamp(seen.at, UTC).astimezone().replace(tzinfo=None)}", "dim")]
 
 
 def shown_workers(seen: Snapshot, names: Sequence[str]) -> list[WorkerSnapshot]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -38,7 +38,7 @@ class Target:
     @cached_property
     def directories(self) -> tuple[str, ...]:
         """Where the user's modules are, as absolute paths."""
-        return tuple(os.path.abspath(one) for one in self.path)
+        return tuple(str(Path(one).absolute()) for one in self.path)
 
     def import_here(self) -> None:
         """Make the user's modules importable in this very process."""

@@ -1,0 +1,168 @@
+"""Every mistake a user can make ends in a sentence about it and the right exit code; never in a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import redis as redis_py
+
+from tests.cli.conftest import Command, Process
+from tests.conftest import MakeServer, StartWorker
+from tests.support.waiting import wait_until
+from tests.support.workers import ROOT, user_environment
+
+NOBODY = "redis://127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("worker a,b", "give several queues as words: a b"),
+        ("worker --lease 0", "'--lease': it must be at least 1 seconds, not 0"),
+        ("worker --grace soon", "'--grace': 'soon' is not a duration; give seconds, or a number with s, m, h or d"),
+        ("worker --grace nan", "'--grace': 'nan' is not a number of seconds"),
+        ("worker --recycle-after 0", "'--recycle-after': 0 is not in the range x>=1"),
+        ("worker --job-memory-limit lots", "'--job-memory-limit': 'lots' is not a size"),
+        ("worker --metrics-port 70000", "'--metrics-port': '70000' is not a port"),
+        ("worker --abandoned retry", "'fail', 'requeue'"),
+        ("worker --dequeue-strategy lifo", "'default', 'round_robin', 'random'"),
+        ("worker -v -q", "--verbose and --quiet contradict each other"),
+        ("worker -c no.such.module", "--config no.such.module: No module named 'no'"),
+        ("worker -w rq.SimpleWorker", "instead of SimpleWorker use --recycle-after N"),
+        ("worker --exception-handler my.handler", "use on_failure callbacks"),
+        ("worker --pid /no/such/directory/pid", "/no/such/directory/pid"),
+        ("worker --no-such-option", "No such option"),
+        ("worker-pool 4", "rqk up -f pool.yaml"),
+        ("cron jobs.py", "rqk has no command 'cron'"),
+        ("wroker", "No such command 'wroker'"),
+        ("enqueue f()", "'f()' is not the dotted name of a function"),
+        ("enqueue m.f :nope", "argument 1 is not JSON: 'nope'"),
+        ("enqueue m.f a=1 a=2", "the keyword argument 'a' is given twice"),
+        ("enqueue m.f --job-id a:b", "a job id holds letters, digits, '-' and '_' only"),
+        ("enqueue m.f --timeout 0", "use -1 for no limit"),
+        ("enqueue m.f --schedule-at tomorrow", "is not a time such as 2026-11-24T09:30:00"),
+        ("enqueue m.f --schedule-at 2030-01-01 --schedule-in 5", "contradict each other"),
+        ("enqueue m.f --retry-interval 5", "--retry-interval needs --retry-max"),
+        ("enqueue m.f --wait 1 --result-ttl 0", "--result-ttl 0 keeps none"),
+        ("enqueue m.f -S no.such.serializer", "give 'json', 'pickle' or a dotted path"),
+        ("enqueue m.f -S os.path", "serializer 'os.path' has no dumps()"),
+        ("enqueue m.f -q a,b", "cannot hold a comma"),
+        ("info --interval 0", "'--interval': it must be at least 0.05 seconds"),
+        ("suspend --duration 0", "'--duration': it must be at least 1 seconds, not 0"),
+        ("requeue some-id", "Missing option '-q' / '--queue'"),
+        ("exporter --port http", "'--port': 'http' is not a port"),
+        ("completion tcsh", "'bash', 'zsh', 'fish'"),
+        ("up", "Missing option '-f' / '--file'"),
+        ("up -f /no/such/file", "'/no/such/file': No such file or directory"),
+    ],
+)
+def test_bad_words(words: str, told: str, rqk: Command) -> None:
+    said = rqk(*words.split(), url=None)
+    assert said.code == 2
+    assert told in " ".join(said.err.split())
+    assert "Traceback" not in said.err
+
+
+def test_a_queue_without_a_name(rqk: Command) -> None:
+    for words in (("worker", ""), ("info", ""), ("enqueue", "m.f", "-q", "")):
+        said = rqk(*words)
+        assert said.code == 2
+        assert "a queue's name cannot be empty" in said.err
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://example.com", "a Redis URL starts with redis://, rediss://, unix:// or redis+sentinel://"),
+        ("redis://host:port", "redis://host:port: "),
+        ("redis+sentinel://host", "give redis+sentinel://host:port[,host:port]/master[/db]"),
+        ("localhost", "a Redis URL starts with"),
+    ],
+)
+@pytest.mark.parametrize("command", ["worker", "info", "suspend", "enqueue m.f", "exporter"])
+def test_a_bad_url(command: str, url: str, told: str, rqk: Command) -> None:
+    said = rqk(*command.split(), url=url)
+    assert said.code == 2
+    assert told in said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    "command", ["info", "info --json", "info --raw", "suspend", "resume", "empty -a", "requeue -a -q q", "enqueue m.f"]
+)
+def test_a_redis_that_is_not_there(command: str, rqk: Command) -> None:
+    said = rqk(*command.split(), url=NOBODY)
+    assert said.code == 1
+    assert "no usable answer from Redis at 127.0.0.1:1" in said.err
+    assert "--url, RQ_REDIS_URL or REDIS_URL" in said.err
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("url", [NOBODY, "redis://nowhere.invalid:1"])
+def test_a_worker_whose_redis_is_not_there(url: str, rqk_process: Process) -> None:
+    said = rqk_process("worker", "--url", url)
+    assert said.code == 1
+    assert f"no usable answer from Redis at {url.removeprefix('redis://')}" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_a_password_is_wrong_and_is_not_told(rqk: Command, make_server: MakeServer) -> None:
+    server = make_server(requirepass="right")
+    said = rqk("info", url=f"redis://:secret@127.0.0.1:{server.port}/0")
+    assert said.code == 1
+    assert "refused the connection" in said.err
+    assert "redis://user:password@host" in said.err
+    assert "secret" not in said.err
+
+
+def test_a_name_that_is_taken(start_worker: StartWorker, rqk_process: Process, redis_url: str) -> None:
+    start_worker("default", options=["--name", "mine"])
+    said = rqk_process("worker", "--name", "mine", "--no-metrics", "--url", redis_url)
+    assert said.code == 2
+    assert "There exists an active worker named 'mine' already" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_a_module_that_cannot_be_preloaded_is_a_warning(start_worker: StartWorker, redis: redis_py.Redis) -> None:
+    worker = start_worker("default", options=["--preload", "no.such.module"])
+    worker.wait_for_log("preload no.such.module: ModuleNotFoundError: No module named 'no'")
+    assert worker.alive
+
+
+def test_a_serializer_that_cannot_be_imported(start_worker: StartWorker) -> None:
+    worker = start_worker("default", options=["--serializer", "no.such.thing"], ready=False)
+    worker.wait()
+    assert "serializer 'no.such.thing' cannot be imported: No module named 'no'" in worker.log
+
+
+def test_variables_are_checked_like_options(rqk_process: Process, redis_url: str) -> None:
+    said = rqk_process("worker", "--url", redis_url, env={"RQK_RECYCLE_AFTER": "many"})
+    assert said.code == 2
+    assert "'many' is not a valid integer" in said.err
+    said = rqk_process("info", env={"REDIS_PORT": "x"})
+    assert (said.code, "REDIS_PORT must be a number" in said.err) == (2, True)
+
+
+def test_whoever_reads_us_may_leave(redis_url: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "rqk", "info", "--url", redis_url],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=user_environment(),
+        cwd=ROOT,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_nothing_is_left_of_refused_workers(rqk_process: Process, redis: redis_py.Redis, redis_url: str) -> None:
+    rqk_process("worker", "a,b", "--url", redis_url)
+    rqk_process("worker", "--lease", "0", "--url", redis_url)
+    wait_until(lambda: not redis.keys("rq:worker*"), what="no worker to be registered")

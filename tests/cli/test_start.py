@@ -1,0 +1,74 @@
+"""Starting: quick, and without what a command does not need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from rqk.cli.main import COMMANDS
+from rqk.version import __version__
+from tests.cli.conftest import Command, Process
+from tests.support.workers import ROOT, user_environment
+
+
+def imported(*words: str) -> set[str]:
+    """The top-level packages that a command has imported when it has ended."""
+    code = (
+        "import sys; from rqk.cli.main import run; run(sys.argv[1:]);"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, capture_output=True, text=True, env=user_environment(), cwd=ROOT, check=True)
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def test_help_imports_click_and_little_else() -> None:
+    heavy = {"redis", "rich", "prometheus_client", "pydantic", "yaml", "logging", "asyncio", "ssl"}
+    assert not imported("--help") & heavy
+    assert not imported("worker", "--help") & heavy
+
+
+def test_help_is_quick() -> None:
+    def seconds(*command: str) -> float:
+        took = []
+        for _ in range(5):
+            start = time.perf_counter()
+            subprocess.run(
+                [sys.executable, *command], stdout=subprocess.DEVNULL, env=user_environment(), cwd=ROOT, check=True
+            )
+            took.append(time.perf_counter() - start)
+        return min(took)
+
+    # A machine may be slow; then Python itself and click are, too.
+    assert seconds("-m", "rqk", "--help") < max(0.2, 2 * seconds("-c", "import click"))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str, rqk: Command) -> None:
+    said = rqk(name, "--help", url=None)
+    assert said.code == 0
+    assert said.out.startswith(f"Usage: rqk {name} ")
+
+
+def test_the_version(rqk: Command) -> None:
+    assert rqk("--version", url=None).out == f"rqk, version {__version__}\n"
+
+
+def test_without_words_there_is_help(rqk: Command) -> None:
+    said = rqk(url=None)
+    assert "Usage: rqk [OPTIONS] COMMAND" in said.out + said.err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_script_for_the_shell(shell: str, rqk: Command) -> None:
+    said = rqk("completion", shell, url=None)
+    assert said.code == 0
+    assert "_RQK_COMPLETE" in said.out
+
+
+def test_words_are_completed(rqk_process: Process) -> None:
+    env = {"_RQK_COMPLETE": "bash_complete", "COMP_WORDS": "rqk worker --gra", "COMP_CWORD": "2"}
+    assert rqk_process(env=env).out == "plain,--grace\n"
