@@ -25,6 +25,7 @@ COMMANDS = (
     "worker",
     "info",
     "up",
+    "pool",
     "exporter",
     "enqueue",
     "suspend",

@@ -1,0 +1,31 @@
+"""docs/cli.md knows every option, and no other."""
+
+from __future__ import annotations
+
+import re
+
+import click
+import pytest
+
+from rqk.cli.main import COMMANDS, cli
+from tests.support.workers import ROOT
+
+TEXT = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+
+
+def options(name: str) -> list[click.Option]:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_in_the_document(name: str) -> None:
+    words = {word for option in options(name) if not option.hidden for word in (*option.opts, *option.secondary_opts)}
+    assert not [word for word in words if not re.search(rf"`{re.escape(word)}\b", TEXT)]
+
+
+def test_the_document_knows_no_other() -> None:
+    known = {word for name in COMMANDS for option in options(name) for word in (*option.opts, *option.secondary_opts)}
+    named = set(re.findall(r"`(--[a-z_-]+)", TEXT))
+    assert not named - known
