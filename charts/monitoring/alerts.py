@@ -169,8 +169,8 @@ _WORKERS = Group(
         ),
         Alert(
             "RqkJobsFailing",
-            f"sum by ({_QUEUE}) (rate({_BAD}[15m])) / sum by ({_QUEUE}) (rate(rqk_jobs_total[15m])) > 0.1"
-            f" and sum by ({_QUEUE}) (increase(rqk_jobs_total[15m])) > 10",
+            f"{events(_BAD, _QUEUE, '15m')} / {events('rqk_jobs_total', _QUEUE, '15m')} > 0.1"
+            f" and {events('rqk_jobs_total', _QUEUE, '15m')} > 10",
             "5m",
             Severity.WARNING,
             f"Many jobs of queue {_THE_QUEUE} fail",

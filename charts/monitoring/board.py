@@ -47,6 +47,11 @@ class Query:
     limit: bool = False
     unlit: bool = False
 
+    @property
+    def of_whole_range(self) -> bool:
+        """Whether one value covers all the time that the dashboard shows."""
+        return "$__range" in self.expr
+
 
 @dataclass(frozen=True)
 class Panel:

@@ -12,7 +12,7 @@ from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from charts.monitoring.board import Board, Look, Panel, Query, Unit, Variable
+from charts.monitoring.board import Board, Look, Panel, Query, Variable
 
 TAG = "rqk"
 _COLUMNS = 24
@@ -124,8 +124,8 @@ def _stat(panel: Panel) -> stat.Panel:
         .graph_mode(common_model.BigValueGraphMode.AREA)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     )
-    for _, _, target in _targets(panel):
-        made.with_target(target.range())
+    for _, query, target in _targets(panel):
+        made.with_target(target.instant() if query.of_whole_range else target.range())
     return made
 
 
@@ -196,6 +196,3 @@ def _table(panel: Panel) -> table.Panel:
         )
     )
     return made
-
-
-__all__ = ["TAG", "Unit", "render"]

@@ -32,6 +32,6 @@ def of_workers(selector: str) -> str:
 
 
 def pod_hours(selector: str, by: str = "") -> str:
-    """Hours that pods spent over the dashboard's range, from a number of pods looked at once a minute."""
+    """Hours that pods spent over the dashboard's range, from a number of pods looked at four times a minute."""
     grouped = f"sum by ({by})" if by else "sum"
-    return f"{grouped} (sum_over_time({selector}[{RANGE}:1m])) / 60"
+    return f"{grouped} (sum_over_time({selector}[{RANGE}:15s])) / 240"

@@ -251,7 +251,19 @@ _OPERATOR = Row(
             Unit.PER_SECOND,
             Scenario.SCALING,
             (Query(f"sum by (outcome) (rate(rqk_operator_polls_total[{RATE}]))", "{{outcome}}"),),
-            width=12,
+        ),
+        Panel(
+            "Requests to the API server",
+            "By verb and HTTP status; 0 is no answer. A quiet fleet asks for little.",
+            Look.LINES,
+            Unit.PER_SECOND,
+            Scenario.SCALING,
+            (
+                Query(
+                    f"sum by (verb, status) (rate(rqk_operator_api_requests_total[{RATE}]))",
+                    "{{verb}} {{status}}",
+                ),
+            ),
         ),
         Panel(
             "Errors",
@@ -260,7 +272,6 @@ _OPERATOR = Row(
             Unit.COUNT,
             Scenario.OPERATOR_ERRORS,
             (Query(f"sum by (kind) (increase(rqk_operator_errors_total[{RATE}]))", "{{kind}}"),),
-            width=12,
         ),
     ),
 )

@@ -54,7 +54,7 @@ _WHO = Row(
             bad_from=1,
         ),
         Panel(
-            "Workers",
+            "Each worker",
             "Name in Redis, queues, state and versions.",
             Look.TABLE,
             Unit.COUNT,
