@@ -75,6 +75,10 @@ class DuplicateWorkerError(RqkError, ValueError):
     """A live worker with this name exists already."""
 
 
+class WorkerSetupError(RqkError, ValueError):
+    """A worker cannot run any job the way it is set up."""
+
+
 class NoRedisConnection(RqkError):
     """No Redis connection was given, set with use_connection or found in the environment."""
 

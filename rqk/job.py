@@ -68,9 +68,12 @@ class Job:
         connection: Client | None = None,
         serializer: Serializer | str | None = None,
         connection_factory: Callable[[], Client] | None = None,
+        call: Call | None = None,
     ) -> Job:
         """A job from its record; the connection is made when it is first needed."""
-        return cls(connection=connection, serializer=serializer, record=record, connection_factory=connection_factory)
+        job = cls(connection=connection, serializer=serializer, record=record, connection_factory=connection_factory)
+        job._call = call
+        return job
 
     @classmethod
     def create(
@@ -126,9 +129,7 @@ class Job:
             on_failure=on_failure,
             on_stopped=on_stopped,
         )
-        job = cls.from_record(record, connection, used)
-        job._call = call
-        return job
+        return cls.from_record(record, connection, used, call=call)
 
     # Finding jobs
     @classmethod

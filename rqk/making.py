@@ -50,6 +50,8 @@ def new_record(
     on_success: _Hook = None,
     on_failure: _Hook = None,
     on_stopped: _Hook = None,
+    enqueued_at: datetime | None = None,
+    enqueue_at_front: bool | None = None,
 ) -> tuple[JobRecord, Call]:
     """The record of a new job, and its call. Raises what :meth:`rqk.job.Job.create` raises."""
     instance, func_name = describe_callable(func)
@@ -62,6 +64,7 @@ def new_record(
         status=status,
         created_at=now,
         data=encode_call(call, serializer),
+        enqueued_at=enqueued_at,
         origin=origin,
         description=call_string(func_name, positional, named) if description is None else description,
         timeout=parse_duration(timeout),
@@ -85,7 +88,7 @@ def new_record(
         allow_dependency_failures=dependency.allow_failure
         if isinstance(dependency, Dependency) and dependency.allow_failure
         else None,
-        enqueue_at_front=True if dependency and dependency.enqueue_at_front else None,
+        enqueue_at_front=True if dependency and dependency.enqueue_at_front else enqueue_at_front,
     )
     return record, call
 

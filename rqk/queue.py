@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 from rqk import clock
 from rqk.connections import resolve_connection
@@ -17,7 +18,7 @@ from rqk.core.states import JobStatus
 from rqk.core.times import parse_duration, to_epoch
 from rqk.errors import DuplicateJobError, NoSuchJobError
 from rqk.job import Job
-from rqk.making import dump_meta
+from rqk.making import dump_meta, new_record, validate_job_id
 from rqk.policies import Callback, Repeat, Retry
 from rqk.registry import (
     CanceledJobRegistry,
@@ -202,30 +203,34 @@ class Queue:
             raise ValueError("ttl must be greater than 0")
         if unique and data.job_id is None:
             raise ValueError("unique=True needs a job_id")
-        job = Job.create(
+        # The record is made in one go, as it is stored: enqueueing is the producer's hot path.
+        record, call = new_record(
             data.func,
             data.args,
             data.kwargs,
-            self.connection,
-            data.result_ttl,
-            ttl,
-            JobStatus.QUEUED,
-            data.description,
-            data.depends_on,
-            timeout,
-            data.retry,
-            data.job_id,
-            self.name,
-            data.meta,
-            data.failure_ttl,
             self.serializer,
-            group_id,
+            id=str(uuid4()) if data.job_id is None else validate_job_id(data.job_id),
+            now=now,
+            status=JobStatus.QUEUED if due is None else JobStatus.SCHEDULED,
+            enqueued_at=now if due is None else None,
+            origin=self.name,
+            description=data.description,
+            timeout=timeout,
+            result_ttl=data.result_ttl,
+            failure_ttl=data.failure_ttl,
+            ttl=ttl,
+            meta=data.meta,
+            group_id=group_id,
+            depends_on=data.depends_on,
+            retry=data.retry,
             repeat=data.repeat,
             on_success=data.on_success,
             on_failure=data.on_failure,
             on_stopped=data.on_stopped,
+            enqueue_at_front=True if due is not None and data.at_front else None,
         )
-        return job, self._place(job, now, at_front=data.at_front, due=due, unique=unique)
+        job = Job.from_record(record, self.connection, self.serializer, call=call)
+        return job, self._new(record, at_front=data.at_front, due=due, unique=unique)
 
     def _place(
         self, job: Job, now: datetime, *, at_front: bool = False, due: datetime | None = None, unique: bool = False
@@ -238,6 +243,9 @@ class Queue:
                 record, status=JobStatus.SCHEDULED, enqueue_at_front=True if at_front else record.enqueue_at_front
             )
         job.record = record
+        return self._new(record, at_front=at_front, due=due, unique=unique)
+
+    def _new(self, record: JobRecord, *, at_front: bool, due: datetime | None, unique: bool) -> NewJob:
         return NewJob(
             record.id,
             self.name,

@@ -10,13 +10,20 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from rqk.errors import BadUrl
 
 DEFAULT_URL = "redis://localhost:6379/0"
 DEFAULT_METRICS_PORT = 9727
 DEFAULT_EXPORTER_PORT = 9726
+_TLS = (
+    "ssl_ca_certs",
+    "ssl_cert_reqs",
+    "ssl_ca_data",
+    "ssl_keyfile",
+    "ssl_certfile",
+)  # of redis-py, under RQ's variable names
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,10 @@ def _from_environment(env: Mapping[str, str]) -> RedisSettings:
             raise BadUrl(f"{name} must be a number, not {env.get(name)!r}")
     password = env.get("REDIS_PASSWORD")
     login = f":{quote(password, safe='')}@" if password else ""
-    return RedisSettings(f"{scheme}://{login}{env.get('REDIS_HOST') or 'localhost'}:{port}/{database}", "REDIS_HOST")
+    names = {name: env[f"REDIS_{name.upper()}"] for name in _TLS if env.get(f"REDIS_{name.upper()}")}
+    query = f"?{urlencode(names)}" if names and scheme == "rediss" else ""
+    host = env.get("REDIS_HOST") or "localhost"
+    return RedisSettings(f"{scheme}://{login}{host}:{port}/{database}{query}", "REDIS_HOST")
 
 
 def _flag(name: str, env: Mapping[str, str]) -> bool:

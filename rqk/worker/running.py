@@ -43,9 +43,11 @@ class Runner:
     ) -> None:
         self.stable, self.options, self.report, self.clock = stable, options, report, clock
         self.open_now = open_now  # what a newly forked zygote must close: the connections that exist by then
-        self.is_hopeless = False
+        self.hopeless: str | None = None  # why no job can run
         self._cgroup = own_cgroup()
-        self._oom_kills = self._cgroup.oom_kills()  # as last seen; it moves only when something dies, so that is when we look
+        self._oom_kills = (
+            self._cgroup.oom_kills()
+        )  # as last seen; it moves only when something dies, so that is when we look
         self._restart_at = 0.0
         self._restarts = 0
         self._ask_again_at = _NEVER
@@ -53,7 +55,7 @@ class Runner:
     @property
     def can_run(self) -> bool:
         """Whether a claimed job would find a horse."""
-        return self.stable.has_horse and not self.is_hopeless
+        return self.stable.has_horse and self.hopeless is None
 
     @property
     def is_ready(self) -> bool:
@@ -103,7 +105,7 @@ class Runner:
                 endings += self._reported(task, outcome, now)
         for event in self.stable.events():
             endings += self._event(event, task, now)
-        if self.stable.is_broken and not self.is_hopeless:
+        if self.stable.is_broken and self.hopeless is None:
             endings += self._restart(task, now)
         if task is not None and task.ending is None and not endings:
             self._enforce(task, now)
@@ -122,7 +124,8 @@ class Runner:
             for problem in event.problems:
                 level = logging.ERROR if problem.fatal else logging.WARNING
                 log.log(level, "%s %s: %s", problem.what, problem.name, problem.error, extra={"action": "preload"})
-                self.is_hopeless |= problem.fatal
+                if problem.fatal:
+                    self.hopeless = f"{problem.what} {problem.name}: {problem.error}"
             if event.preloaded:
                 log.info("preloaded %s", ", ".join(event.preloaded))
         elif isinstance(event, ForkFailed):
@@ -157,7 +160,9 @@ class Runner:
             return [ending.died(task.job, task.attempt(wall), task.verdict, wall, task.func)]
         task.peak_bytes = outcome.maxrss_kib * 1024
         return [
-            ending.reported(task.brief, task.claimed.execution_id, task.worker, outcome, wall, self.options.result_ttl_s)
+            ending.reported(
+                task.brief, task.claimed.execution_id, task.worker, outcome, wall, self.options.result_ttl_s
+            )
         ]
 
     def _died(self, task: Task, event: Exited | None, now: float) -> list[Ending]:

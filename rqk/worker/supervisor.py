@@ -17,10 +17,11 @@ from uuid import uuid4
 from rqk import clock as clocks
 from rqk.core import commands
 from rqk.errors import StoreError
-from rqk.store import snapshot, transitions
+from rqk.store import transitions
 from rqk.store.connect import Client
 from rqk.store.line import Line
 from rqk.store.transitions import Ask, Claimed, Held, Refusal, Settled, Tally
+from rqk.worker.chores import Chores
 from rqk.worker.claiming import Waiter
 from rqk.worker.ending import Ending
 from rqk.worker.heart import Heart
@@ -38,9 +39,6 @@ log = logging.getLogger("rqk.worker")
 
 _LINE_TIMEOUT_S = 5.0
 _PAUSE_S = 1.0  # between looks while suspended
-_DUE_S = 1.0  # between looks at scheduled jobs, by the worker that holds the lock; the others ask seldom
-_DUE_OTHERS_S = 5.0
-_LOOK_S = 5.0  # between looks at the queues for the metrics
 _TELL_S = 1.0  # between writes of the counts while jobs follow each other without a pause
 
 
@@ -75,7 +73,7 @@ class Supervisor:
         self._tally = Tally()
         self._tell_at = 0.0
         self._paused_until = 0.0
-        self._janitor_at = self._due_at = self._look_at = 0.0
+        self.chores = Chores(client, self.line, options, self.heart, report, clock)
         self._stop_seen = 0
         self._grace_at: float | None = None
         self._recovering = False
@@ -121,9 +119,7 @@ class Supervisor:
             dues.append(self._paused_until if self._can_claim() else now + _PAUSE_S)
         if self.task is not None and self.task.ending is not None:
             dues.append(now)
-        if self.options.metrics:
-            dues.append(self._look_at)
-        dues += [self._janitor_at, self._due_at if self.options.with_scheduler else now + _PAUSE_S]
+        dues.append(self.chores.due_at)
         if self.options.max_idle_s is not None and self.task is None:
             dues.append(self.idle_since + self.options.max_idle_s)
         first = (
@@ -149,7 +145,7 @@ class Supervisor:
             self._claim(now)
         if now >= self.heart.beat_at:
             self._beat(now)
-        self._upkeep(now)
+        self.chores.do(now)
         if self._can_wait(now):
             self.waiter.arm()
 
@@ -207,13 +203,19 @@ class Supervisor:
 
     def _received(self, reply: Claimed | Refusal, now: float) -> None:
         self._asked = None
+        if self.heart.suspended and reply is not Refusal.SUSPENDED:
+            log.info("Resumed.")
+            self.heart.suspended = False
         if isinstance(reply, Claimed):
             self._begin(reply, now)
         elif reply is Refusal.SUSPENDED:
             if self.options.burst:
                 self.done = True
+            if not self.heart.suspended:
+                log.warning('RQ is currently suspended, to resume job execution run "rqk resume"')
+                self.heart.suspended = True
             self._paused_until = now + _PAUSE_S
-            self.heart.say("suspended")
+            return
         elif reply is Refusal.RETIRING:
             self.heart.retiring = True
         elif reply is Refusal.UNKNOWN_WORKER:
@@ -283,23 +285,6 @@ class Supervisor:
         if self.task is not None and pulse.lease == "lost" and self.task.ending is None:
             self.runner.kill(self.task, "lease")
 
-    def _upkeep(self, now: float) -> None:
-        if self.options.with_scheduler and now >= self._due_at:
-            owned, moved, _ = transitions.move_due(
-                self.line, self.options.name, self.options.queues, self.clock(), lock_s=10
-            )
-            self._due_at = now + (_DUE_S if owned else _DUE_OTHERS_S)
-            if moved:
-                self._paused_until = min(self._paused_until, now)
-        if now >= self._janitor_at:
-            self._janitor_at = now + self.options.janitor_s * random.uniform(0.8, 1.2)
-            for found in self.heart.sweep():
-                self.report.found(found)
-
-        if self.options.metrics and now >= self._look_at:
-            self._look_at = now + _LOOK_S
-            self.report.queues(snapshot.snapshot(self.client, self.options.queues, workers=False))
-
     def _tell_state(self) -> None:
         heart = self.heart
         state = (
@@ -357,7 +342,7 @@ class Supervisor:
             # A second request while Redis is away: the outcome cannot be written; the lease ends and a janitor finds the job.
             self.done = self.stop.asked > 1 and now < self.outage.again_at and self.task.ending is not None
             return
-        if self.stop.asked or self._enough() or self.runner.is_hopeless:
+        if self.stop.asked or self._enough() or self.runner.hopeless:
             self.done = True
         elif self.options.max_idle_s is not None and now - self.idle_since >= self.options.max_idle_s:
             log.info("idle for %.0f s: leaving", self.options.max_idle_s)
@@ -397,7 +382,7 @@ class Supervisor:
             self.outage.end()
             log.info("Redis answers again", extra={"action": "store_back"})
             # Others were away too and must renew their leases before anyone may call them dead.
-            self._janitor_at = now + self.options.lease_s
+            self.chores.janitor_at = now + self.options.lease_s
 
     def _recover(self, now: float) -> None:
         """A claim whose answer was lost may have started a job for us: find it by the execution id that we chose."""

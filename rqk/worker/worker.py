@@ -14,7 +14,7 @@ from rqk.connections import resolve_connection
 from rqk.core.moves import Policy
 from rqk.core.payload import Serializer
 from rqk.core.times import parse_duration
-from rqk.errors import StoreUnavailable
+from rqk.errors import StoreUnavailable, WorkerSetupError
 from rqk.queue import Queue
 from rqk.settings import pod_settings, worker_name
 from rqk.store import snapshot, workers
@@ -114,7 +114,7 @@ class Worker:
         """Run jobs until told to stop (or, with ``burst``, until none waits); returns whether any was run.
 
         For the main thread of a process. Raises StoreUnavailable or StoreRefused if Redis cannot be used at the start,
-        DuplicateWorkerError for a name that a live worker has; later troubles with Redis are waited out.
+        DuplicateWorkerError for a name that a live worker has, WorkerSetupError if no job could run; later troubles with Redis are waited out.
         """
         logs.setup(logging_level or "INFO", log_format, date_format, json_lines=json_logs)
         options = replace(
@@ -198,7 +198,10 @@ def _run(client: Client, options: WorkerOptions) -> bool:
         supervisor.heart.birth()
         _open_endpoint(supervisor, report)
         log.info("*** Listening on %s...", ", ".join(options.queues))
-        return supervisor.run()
+        done = supervisor.run()
+        if runner.hopeless is not None:
+            raise WorkerSetupError(runner.hopeless)
+        return done
     finally:
         try:
             supervisor.close()

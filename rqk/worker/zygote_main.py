@@ -30,6 +30,8 @@ from rqk.worker.frames import Decoder, FrameError, Kind, encode, receive, send
 from rqk.worker.zygote import ChildSettings, Problem
 
 CRASH_BYTES = 8192  # of faulthandler's text; it starts with the most recent call
+_DEFAULT = int(signal.SIG_DFL)
+_DEFAULT_IN_HORSES = tuple(map(int, (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)))
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -166,8 +168,8 @@ class Zygote:
         """Go on as a horse, in the new process."""
         process.die_with_parent(zygote)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            signal.signal(number, signal.SIG_DFL)
+        for number in _DEFAULT_IN_HORSES:
+            process.set_signal(number, _DEFAULT)
         # What stays open here would keep the others from noticing an end.
         for end in (other_end, self.sock, self.wake_read, self.wake_write):
             end.close()

@@ -1,0 +1,61 @@
+"""What a worker does now and then beside its jobs: move due jobs, sweep for the fleet, look at its queues for the metrics."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from rqk.store import snapshot, transitions
+from rqk.store.connect import Client
+from rqk.store.line import Line
+from rqk.worker.heart import Heart
+from rqk.worker.options import WorkerOptions
+
+if TYPE_CHECKING:
+    from rqk.worker.report import Report
+
+_DUE_S = 1.0  # between looks at scheduled jobs, by the worker that holds the lock; the others ask seldom
+_DUE_OTHERS_S = 5.0
+_LOOK_S = 5.0
+LOCK_S = 10  # a scheduler lock outlives the worker that holds it by so much
+_NEVER = float("inf")
+
+
+class Chores:
+    """Each chore and the moment (monotonic seconds) it is next due."""
+
+    def __init__(
+        self,
+        client: Client,
+        line: Line,
+        options: WorkerOptions,
+        heart: Heart,
+        report: Report,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._client, self._line, self._options = client, line, options
+        self._heart, self._report, self._clock = heart, report, clock
+        self.janitor_at = 0.0
+        self._schedule_at = 0.0 if options.with_scheduler else _NEVER
+        self._look_at = 0.0 if options.metrics else _NEVER
+
+    @property
+    def due_at(self) -> float:
+        """When the next one is due."""
+        return min(self.janitor_at, self._schedule_at, self._look_at)
+
+    def do(self, now: float) -> None:
+        """Do what is due. Raises StoreError."""
+        options = self._options
+        if now >= self._schedule_at:
+            owned, _, _ = transitions.move_due(self._line, options.name, options.queues, self._clock(), lock_s=LOCK_S)
+            self._schedule_at = now + (_DUE_S if owned else _DUE_OTHERS_S)
+        if now >= self.janitor_at:
+            self.janitor_at = now + options.janitor_s * random.uniform(0.8, 1.2)
+            for found in self._heart.sweep():
+                self._report.found(found)
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_S
+            self._report.queues(snapshot.snapshot(self._client, options.queues, workers=False))
