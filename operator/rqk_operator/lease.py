@@ -72,6 +72,7 @@ class Leader:
         self._renewed_at = float("-inf")
         self._sighting: Sighting | None = None
         self._told = False
+        self._over = False
 
     @property
     def leads(self) -> bool:
@@ -80,7 +81,7 @@ class Leader:
 
     async def run(self) -> None:
         """Keep the Lease or try to get it; ends only when cancelled."""
-        while True:
+        while not self._over:
             try:
                 await self.step()
             except KubeError as error:
@@ -104,6 +105,10 @@ class Leader:
             await self._put({**lease, "spec": self._spec(lease.get("spec") or {})})
         if what != "wait":
             self._renewed_at = now
+
+    def stop(self) -> None:
+        """Do not renew or take the Lease any more."""
+        self._over = True
 
     async def release(self) -> None:
         """Say that we leave, so that another one need not wait."""

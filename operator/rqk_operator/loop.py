@@ -257,7 +257,7 @@ class Loop:
     async def _resize(self, state: PoolState, decision: Decision | None, number: int, seen_at: float) -> None:
         before = state.deployment.replicas if state.deployment is not None else 0
         if await self.hands.resize(state, number) and decision is not None:
-            self._tell(state, decision, before, number, seen_at)
+            self._tell(state, (state.shrinking or decision) if number < before else decision, before, number, seen_at)
 
     def _tell(self, state: PoolState, decision: Decision, before: int, after: int, seen_at: float) -> None:
         grew = after > before

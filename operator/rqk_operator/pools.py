@@ -46,6 +46,7 @@ class PoolState:
     history: History = field(default_factory=History)
     observed: Observation | None = None
     decision: Decision | None = None
+    shrinking: Decision | None = None  # the one that asked for fewer; workers leave some rounds later
     settled: frozenset[str] = frozenset()  # pods ready to go, as the last round saw them
     look_at: float = 0.0
     redis: Trouble | None = None

@@ -36,6 +36,8 @@ def consider(
     seen = observe(pool.spec, snapshot, replicas=size(current, mates), mine=lambda worker: worker.name in mine)
     decision, state.history = decide(pool.spec, seen, state.history, now, paused=pool.paused)
     state.observed, state.decision = seen, decision
+    if decision.change:
+        state.shrinking = decision if decision.change < 0 else None
     # Blind, nothing is done: who is busy is not known either.
     if snapshot is None or pool.spec.scaling.dry_run or state.deployment is None:
         return decision, Plan(settled=state.settled), mates

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import kopf
@@ -94,40 +94,39 @@ class Operator:
         )
         endpoint.start(any_port=False)
         self.metrics.leads(not self.settings.leader_election)
-        stopping = asyncio.create_task(self.stop.wait())
-        work = asyncio.create_task(self._work())
+        acting = asyncio.create_task(self.loop.run())
+        tasks = [acting, asyncio.create_task(self.stop.wait()), asyncio.create_task(self._work())]
         try:
-            await asyncio.wait((stopping, work), return_when=asyncio.FIRST_COMPLETED)
-            if work.done():
-                work.result()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            for task in (stopping, work):
-                task.cancel()
-            await asyncio.gather(stopping, work, return_exceptions=True)
+            # In this order: nothing is written any more, another one may begin, and only then the rest.
+            await _ended(acting)
             if self.settings.leader_election:
+                self.leader.stop()
                 await self.leader.release()
+            await _ended(*tasks)
             endpoint.stop()
 
     async def _work(self) -> None:
-        tasks = [asyncio.create_task(self.loop.run())]
+        tasks: list[asyncio.Future[Any]] = []
         try:
             await self._wait_for_crd()
-            begun: list[Awaitable[Any]] = [
+            begun: list[Coroutine[Any, Any, Any]] = [
                 *(it.run() for it in self._reflectors),
                 self.events.run(),
                 self._watch_pools(),
+                self._sync(),
             ]
             if self.settings.leader_election:
                 begun.append(self.leader.run())
-            tasks += [asyncio.ensure_future(it) for it in begun]
-            tasks += [asyncio.create_task(self._sync())]
+            tasks = [asyncio.create_task(it) for it in begun]
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _ended(*tasks)
 
     async def _wait_for_crd(self) -> None:
         said = False
@@ -245,6 +244,12 @@ class Operator:
         if state is not None:
             state.look_at, state.accepted_owners = 0.0, None
             self.loop.soon()
+
+
+async def _ended(*tasks: asyncio.Future[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _key(item: Object) -> tuple[str, str]:
