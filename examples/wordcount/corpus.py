@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-PAGE_LINES = 60
+PAGE_LINES = 80
+_BEFORE_IT = (tokenize.ENCODING, tokenize.COMMENT, tokenize.NL)
 
 
 def pages() -> dict[str, str]:
@@ -25,7 +27,7 @@ def _texts() -> Iterator[tuple[str, str]]:
     library = Path(ast.__file__).parent
     for name in sorted(sys.stdlib_module_names):
         module = library / f"{name}.py"
-        if module.is_file() and (text := ast.get_docstring(ast.parse(module.read_bytes()))):
+        if module.is_file() and (text := _docstring(module)):
             yield f"modules/{name}", text
     try:
         from pydoc_data.topics import topics
@@ -33,3 +35,10 @@ def _texts() -> Iterator[tuple[str, str]]:
         return
     for name, text in sorted(topics.items()):
         yield f"topics/{name}", text
+
+
+def _docstring(module: Path) -> str:
+    """A module's docstring, from its first words alone: parsing all of the library would take seconds. Empty if it has none."""
+    with module.open("rb") as source:
+        first = next(token for token in tokenize.tokenize(source.readline) if token.type not in _BEFORE_IT)
+    return str(ast.literal_eval(first.string)) if first.type == tokenize.STRING else ""
