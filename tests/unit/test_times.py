@@ -1,0 +1,108 @@
+"""Dates, epochs and durations as the wire and people write them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from rqk.core.times import from_date, from_epoch, parse_duration, to_date, to_epoch
+from rqk.errors import RqkError, TimeoutFormatError
+
+BUG_1 = pytest.mark.xfail(strict=True, reason="TESTS 1: OverflowError for an endless duration")
+MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
+
+
+@given(MOMENTS)
+def test_a_date_survives_the_wire(moment: datetime) -> None:
+    text = to_date(moment)
+    assert from_date(text) == from_date(text.encode()) == moment
+    assert len(text) == len("2026-11-23T22:50:51.676309Z")
+
+
+@given(MOMENTS, st.integers(-23, 23))
+def test_a_zone_changes_the_clock_face_and_not_the_moment(moment: datetime, hours: int) -> None:
+    try:
+        elsewhere = moment.astimezone(timezone(timedelta(hours=hours)))
+    except OverflowError:
+        return
+    assert to_date(elsewhere) == to_date(moment)
+
+
+def test_the_fraction_always_has_six_digits() -> None:
+    assert to_date(datetime(2026, 11, 23, 22, 50, 51, tzinfo=UTC)) == "2026-11-23T22:50:51.000000Z"
+
+
+def test_rqs_form_without_a_fraction_is_read() -> None:
+    assert from_date(b"2026-11-23T22:50:51Z") == datetime(2026, 11, 23, 22, 50, 51, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("text", ["", "Z", "2026-11-23", "2026-11-23 22:50:51Z", "2026-11-23T22:50:51", "yesterdayTZ"])
+def test_what_is_no_date_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        from_date(text)
+
+
+@given(st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+def test_an_epoch_keeps_microseconds(moment: datetime) -> None:
+    assert from_epoch(to_epoch(moment)) == moment
+
+
+@pytest.mark.parametrize(
+    ("given_", "seconds"),
+    [
+        (None, None),
+        (0, 0),
+        (-1, -1),
+        (90, 90),
+        (1.9, 1),
+        ("90", 90),
+        ("-1", -1),
+        ("1.9", 1),
+        ("90s", 90),
+        ("5m", 300),
+        ("2H", 7200),
+        ("1d", 86400),
+        (" 10 m ", 600),
+    ],
+)
+def test_durations(given_: float | str | None, seconds: int | None) -> None:
+    assert parse_duration(given_) == seconds
+
+
+@given(st.integers(0, 10**6), st.sampled_from("smhdSMHD"))
+def test_a_unit_multiplies(number: int, unit: str) -> None:
+    assert parse_duration(f"{number}{unit}") == number * {"s": 1, "m": 60, "h": 3600, "d": 86400}[unit.lower()]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "soon",
+        "5x",
+        "h",
+        "1h30m",
+        "-5m",
+        "nan",
+        *(pytest.param(text, marks=BUG_1) for text in ("inf", "-inf", "1e400")),
+    ],
+)
+def test_other_texts_are_refused_with_an_example(text: str) -> None:
+    with pytest.raises(TimeoutFormatError, match=r"'90s' or '1h'") as caught:
+        parse_duration(text)
+    assert repr(text) in str(caught.value)
+    assert isinstance(caught.value, RqkError)
+    assert isinstance(caught.value, ValueError)
+
+
+@BUG_1
+@given(st.one_of(st.text(), st.floats(), st.integers()))
+@example(float("inf"))
+def test_no_other_error_ever_comes_out(value: float | str) -> None:
+    try:
+        assert isinstance(parse_duration(value), int)
+    except TimeoutFormatError:
+        pass
