@@ -141,6 +141,7 @@ def test_a_suspended_worker_waits_instead_of_leaving(
     job = Queue(connection=redis).enqueue(add, 1, 2)
     wait_until(lambda: snapshot(redis, ()).workers[0].state == "suspended", what="the worker to be suspended")
     assert job.get_status() == "queued"
+    worker.wait_for_log('RQ is currently suspended, to resume job execution run "rqk resume"')
     assert worker.alive
     assert rqk("resume").out == "Resuming workers.\n"
     wait_until(lambda: job.get_status() == "finished", what="the job to run")
