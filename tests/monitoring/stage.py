@@ -48,6 +48,8 @@ class Played:
     """What each alert's expression gave while all was well."""
     lit: dict[str, list[Series]] = field(default_factory=dict)
     """What it gave in its scenario."""
+    fired: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """The alerts, texts filled in, that Prometheus itself had raised then, for those that wait for nothing."""
 
 
 class Stage:
@@ -146,6 +148,9 @@ class Stage:
         for alert in ALERTS:
             if alert.scenario in scenarios:
                 self.played.lit[alert.name] = self.prometheus.query(alert.expr, end + ahead)
+                if alert.holds == "0m":
+                    rule = next(rule for rule in self.prometheus.rules() if rule["name"] == alert.name)
+                    self.played.fired[alert.name] = rule["alerts"]
 
     def _outcome(self, *outcomes: str) -> None:
         for outcome in outcomes:
@@ -277,8 +282,9 @@ class Stage:
 
     def redis_back(self) -> None:
         """The server is there again, and the workers have found it."""
+        before = self.prometheus.value("sum(rqk_redis_reconnects_total)") or 0.0
         self.server.start()
-        self._until("sum(rqk_redis_reconnects_total)", 2)
+        self._until("sum(rqk_redis_reconnects_total)", before + 2)
 
     def scaled(self, start: float, end: float) -> None:
         """The pool grew and shrank beside the other scenes; its alert was lit somewhere in between."""

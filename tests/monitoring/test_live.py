@@ -85,16 +85,15 @@ def test_prometheus_evaluates_every_rule_without_an_error(played: Played) -> Non
 
 
 def test_alerts_without_a_waiting_time_have_fired_with_their_texts_filled_in(played: Played) -> None:
-    rules = {rule["name"]: rule for rule in played.prometheus.rules()}
-    for name in ("RqkJobsCrashed", "RqkJobsAbandoned"):
-        fired = [alert for alert in rules[name]["alerts"] if alert["state"] == "firing"]
-        assert fired, f"{name} does not fire"
-        for alert in fired:
-            texts = alert["annotations"]
-            assert "default" in texts["summary"] + texts["description"], "the queue is not named"
-            assert "mail" in texts["summary"] + texts["description"], "the pool is not named"
-            assert "{{" not in json.dumps(texts)
-            assert "<no value>" not in json.dumps(texts)
+    assert set(played.fired) == {alert.name for alert in ALERTS if alert.holds == "0m"}
+    for name, raised in played.fired.items():
+        assert raised, f"{name} did not fire"
+        for alert in raised:
+            assert alert["state"] == "firing"
+            texts = json.dumps(alert["annotations"])
+            assert "default of pool mail" in texts, "the queue and its pool are not named"
+            assert "{{" not in texts
+            assert "<no value>" not in texts
 
 
 def test_the_recorded_series_is_one_while_a_pool_is_late(played: Played) -> None:
