@@ -107,14 +107,24 @@ def _duty(pod: PodView, worker: WorkerSnapshot | None, now: float) -> Duty:
 
 def size(current: int, mates: Sequence[Mate]) -> int:
     """How many workers the pool has that stay. ``current`` is the Deployment's number."""
-    return max(0, current - len(_retiring(mates, _slated(current, mates))))
+    retiring = sum(mate.duty is Duty.RETIRING for mate in mates)
+    slated = sum(mate.duty is Duty.RETIRING for mate in _ranked(mates)[: _beyond(current, mates)])
+    return max(0, current - (retiring - slated))
 
 
-def plan(current: int, wanted: int, mates: Sequence[Mate], settled: frozenset[str], *, probed: bool) -> Plan:
+def plan(
+    current: int,
+    wanted: int,
+    mates: Sequence[Mate],
+    settled: frozenset[str],
+    *,
+    probed: bool,
+    failing: bool = False,
+) -> Plan:
     """The next steps towards ``wanted`` workers that stay.
 
     ``settled`` is what the last round's plan said. ``probed``: the workers report NotReady when they retire, as rqk's
-    do; others are known by their deletion cost alone.
+    do; others are known by their deletion cost alone. ``failing``: the controller says that it cannot make all pods.
     """
     slated = _slated(current, mates)
     retiring = _retiring(mates, slated)
@@ -134,7 +144,9 @@ def plan(current: int, wanted: int, mates: Sequence[Mate], settled: frozenset[st
     if missing > len(back):
         number: int | None = current + missing - len(back)
     else:
-        number = None if back else _lowered(current, wanted, mates, may_go & settled)
+        # While pods are still being made, nobody knows what will run by the time the controller reads the next number.
+        complete = failing or len(mates) >= current
+        number = _lowered(current, wanted, mates, may_go & settled) if complete and not back else None
     return Plan(
         unretire=tuple(back),
         retire=tuple(asked),
@@ -180,10 +192,19 @@ def _rank(pod: PodView) -> tuple[bool, int, bool, int]:
     return (pod.assigned, _PHASES.get(pod.phase, 1), pod.ready, pod.cost)
 
 
+def _ranked(mates: Iterable[Mate]) -> list[Mate]:
+    return sorted(mates, key=lambda mate: _rank(mate.pod))
+
+
+def _beyond(current: int, mates: Sequence[Mate]) -> int:
+    """How many pods there are beyond the number: so many the controller is about to remove."""
+    return max(0, len(mates) - current)
+
+
 def _slated(current: int, mates: Sequence[Mate]) -> frozenset[str]:
-    """Pods beyond the number: the controller is about to remove them."""
-    beyond = max(0, len(mates) - current)
-    return frozenset(mate.pod.uid for mate in sorted(mates, key=lambda mate: _rank(mate.pod))[:beyond])
+    """Every pod that may be among those: which of several that rank the same is the controller's secret."""
+    first = _ranked(mates)[: _beyond(current, mates)]
+    return frozenset(mate.pod.uid for mate in mates if first and _rank(mate.pod) <= _rank(first[-1].pod))
 
 
 def _retiring(mates: Iterable[Mate], slated: frozenset[str]) -> list[Mate]:

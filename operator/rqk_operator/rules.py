@@ -41,7 +41,8 @@ def consider(
     # Blind, nothing is done: who is busy is not known either.
     if snapshot is None or pool.spec.scaling.dry_run or state.deployment is None:
         return decision, Plan(settled=state.settled), mates
-    steps = plan(current, decision.replicas, mates, state.settled, probed=pool.spec.worker.command is None)
+    probed, failing = pool.spec.worker.command is None, bool(state.deployment.failure)
+    steps = plan(current, decision.replicas, mates, state.settled, probed=probed, failing=failing)
     return decision, steps, mates
 
 

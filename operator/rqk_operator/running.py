@@ -147,15 +147,27 @@ class Operator:
 
     async def _watch_pools(self) -> None:
         namespaces = self.settings.namespaces
-        await kopf.operator(
-            registry=handlers.register(self.pools),
-            settings=handlers.configure(),
-            standalone=True,
-            clusterwide=not namespaces,
-            namespaces=namespaces,
-            stop_flag=self.stop,
-        )
-        self.stop.set()  # kopf has signal handlers of its own, and they replace ours
+        ready = asyncio.Event()
+        signals = asyncio.create_task(self._take_signals(ready))
+        try:
+            await kopf.operator(
+                registry=handlers.register(self.pools),
+                settings=handlers.configure(),
+                standalone=True,
+                clusterwide=not namespaces,
+                namespaces=namespaces,
+                stop_flag=self.stop,
+                ready_flag=ready,
+            )
+        finally:
+            signals.cancel()
+        if not self.stop.is_set():
+            raise OperatorError("the watch of the pools ended")
+
+    async def _take_signals(self, ready: asyncio.Event) -> None:
+        """kopf has signal handlers of its own, which end its watch first; ours end the acting first."""
+        await ready.wait()
+        take_signals(self.stop)
 
     async def _sync(self) -> None:
         """Wait until all pools, pods and Deployments that there are have been seen; from then on, compare now and then."""
@@ -262,10 +274,14 @@ async def operate(settings: Settings) -> None:
     kube = await Kube.connect(lambda verb, status: counted[0](verb, status) if counted else None)
     operator = Operator(settings, kube)
     counted.append(operator.metrics.requested)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, operator.stop.set)
+    take_signals(operator.stop)
     try:
         await operator.run()
     finally:
         await kube.close()
+
+
+def take_signals(stop: asyncio.Event) -> None:
+    """SIGTERM and SIGINT set ``stop``."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
