@@ -14,6 +14,7 @@ import sys
 import time
 from typing import Any
 
+import urllib3
 from kubernetes import client, config
 
 GROUP, VERSION, PLURAL = "rqk.dev", "v1beta1", "rqworkerpools"
@@ -71,6 +72,9 @@ def main() -> int:
         except client.ApiException as error:
             print(f"pool of {one}: {complaint(error)}", file=sys.stderr, flush=True)
             refused += 1
+        except urllib3.exceptions.HTTPError as error:
+            print(f"the API server does not answer: {error}", file=sys.stderr, flush=True)
+            return 1
     return 1 if refused else 0
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import urllib3
 from kubernetes import client, config
 
 from rqk import Queue
@@ -89,7 +90,7 @@ class Steps:
 
 def run(words: argparse.Namespace) -> None:
     """All steps, and whatever they end in, the pool deleted. Raises Failed or ApiException."""
-    namespace, address = os.environ["POD_NAMESPACE"], os.environ["POD_IP"]
+    namespace, address = words.namespace, os.environ["POD_IP"]
     host = f"[{address}]" if ":" in address else address
     redis = f"redis://{host}:6379/0"
     config.load_incluster_config()  # type: ignore[no-untyped-call]
@@ -122,6 +123,7 @@ def main() -> int:
     """Run it and tell; returns the exit code."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--pool", required=True)
+    parser.add_argument("--namespace", required=True, help="where the pool is made")
     parser.add_argument("--image", required=True)
     parser.add_argument("--pull-policy", default="IfNotPresent")
     parser.add_argument("--pull-secret", action="append", default=[])
@@ -133,6 +135,9 @@ def main() -> int:
         return 1
     except client.ApiException as error:
         print(f"failed: the API server says {error.status} {error.reason}: {error.body}", file=sys.stderr, flush=True)
+        return 1
+    except urllib3.exceptions.HTTPError as error:
+        print(f"failed: the API server does not answer: {error}", file=sys.stderr, flush=True)
         return 1
     return 0
 
