@@ -7,12 +7,15 @@ job than the watches lag behind; and the controller knows what the operator saw 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from zlib import crc32
 
-from rqk.store.snapshot import WorkerSnapshot
 from rqk_operator.retire import LOWEST_COST, Directory, Mate, Plan, crew, plan, size
 from rqk_operator.views import PodView
+
+from rqk.store.snapshot import WorkerSnapshot
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Worker:
 class Model:
     """One pool on one cluster."""
 
+    probed: bool = True
     history: list[Objects] = field(default_factory=lambda: [Objects(0, {})])
     workers: dict[str, Worker] = field(default_factory=dict)
     seen_by_operator: int = 0
@@ -51,7 +55,7 @@ class Model:
     def now(self) -> Objects:
         return self.history[-1]
 
-    def store(self, replicas: int | None = None, **pods: PodView | None) -> None:
+    def store(self, *, replicas: int | None = None, pods: Mapping[str, PodView | None] = MappingProxyType({})) -> None:
         found = {**self.now.pods}
         for uid, pod in pods.items():
             if pod is None:
@@ -61,7 +65,7 @@ class Model:
         self.history.append(Objects(self.now.replicas if replicas is None else replicas, found))
 
     def change(self, uid: str, **fields: object) -> None:
-        self.store(**{uid: replace(self.now.pods[uid], **fields)})  # type: ignore[arg-type]
+        self.store(pods={uid: replace(self.now.pods[uid], **fields)})  # type: ignore[arg-type]
 
     # The kubelet and the workers
     def start_container(self, uid: str) -> None:
@@ -73,7 +77,7 @@ class Model:
 
     def probe(self, uid: str) -> None:
         worker = self.workers.get(uid)
-        ready = worker is not None and not worker.retiring
+        ready = worker is not None and not (self.probed and worker.retiring)
         if self.now.pods[uid].ready != ready:
             self.change(uid, ready=ready)
 
@@ -101,7 +105,9 @@ class Model:
     # The ReplicaSet controller
     def control(self, tie: int) -> None:
         """One sync by what its cache holds. ``tie`` decides between pods that rank the same."""
-        cache = self.history[self.seen_by_controller]
+        cache = replace(
+            self.history[self.seen_by_controller], replicas=self.now.replicas
+        )  # two watches: one may be ahead
         if not self.expected_gone.isdisjoint(uid for uid, pod in cache.pods.items() if pod.active):
             return  # it waits until it has seen what it did last
         self.expected_gone.clear()
@@ -110,7 +116,7 @@ class Model:
             for _ in range(cache.replicas - len(active)):
                 self.made += 1
                 uid = f"u{self.made}"
-                self.store(**{uid: PodView("ns", f"p{self.made}", uid, "pool", created=float(self.made))})
+                self.store(pods={uid: PodView("ns", f"p{self.made}", uid, "pool", created=float(self.made))})
             self.seen_by_controller = len(self.history) - 1
             return
         order = {"Pending": 0, "Running": 2}
@@ -131,7 +137,7 @@ class Model:
 
     def remove(self, uid: str) -> None:
         self.workers.pop(uid, None)
-        self.store(**{uid: None})
+        self.store(pods={uid: None})
 
     # The operator
     def look(self) -> tuple[list[Mate], int]:
@@ -145,7 +151,7 @@ class Model:
         """One round. Before it, the controller has caught up with the round before."""
         self.seen_by_controller = max(self.seen_by_controller, self.seen_a_round_ago)
         self.seen_a_round_ago = self.seen_by_operator
-        steps = plan(replicas, wanted, mates, self.settled, probed=True)
+        steps = plan(replicas, wanted, mates, self.settled, probed=self.probed)
         self.settled = steps.settled
         by_name = {self.now.pods[uid].worker: worker for uid, worker in self.workers.items() if uid in self.now.pods}
         for mate in steps.unretire:

@@ -7,8 +7,8 @@ from zlib import crc32
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
 from rqk_operator.retire import Mate
+
 from tests.operator.cluster_model import Model, Worker
 
 MOST = 6
@@ -86,8 +86,9 @@ class Shrinking(RuleBasedStateMachine):
     def somebody_scales_up_by_hand(self, more: int) -> None:
         self.model.store(replicas=min(MOST, self.model.now.replicas + more))
 
-    @initialize(size=st.integers(2, MOST))
-    def a_pool_at_work(self, size: int) -> None:
+    @initialize(size=st.integers(2, MOST), probed=st.booleans())
+    def a_pool_at_work(self, size: int, probed: bool) -> None:
+        self.model.probed = probed
         self.model.store(replicas=size)
         self.model.catch_up()
         self.model.control(0)
