@@ -125,7 +125,7 @@ class Children:
         for namespace in self._namespaces or (None,):
             try:
                 async for page in self._kube.pages(path_of(api, plural, namespace), labelSelector=POOL_LABEL):
-                    for item in page.get("items", ()):
+                    for item in page.get("items") or ():
                         _note(item, kind, found)
             except KubeError as error:
                 # No such kind here, or no right to it: then there is none of it either.

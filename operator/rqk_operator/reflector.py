@@ -68,7 +68,7 @@ class Reflector:
         there: set[str] = set()
         async for page in self._kube.pages(self._path, labelSelector=self._selector):
             version = page["metadata"]["resourceVersion"]
-            for item in page.get("items", ()):
+            for item in page.get("items") or ():
                 there.add(item["metadata"]["uid"])
                 self._keep(item)
         for uid in [uid for uid in self._known if uid not in there]:

@@ -182,7 +182,7 @@ class Operator:
         for reflector in self._reflectors:
             await reflector.synced.wait()
         self.synced = True
-        log.info("%d pools known", len(self.pools), extra={"action": "synced"})
+        log.info("pools known: %d", len(self.pools), extra={"action": "synced"})
         self.loop.soon()
         while True:
             await asyncio.sleep(_AUDIT_S)
@@ -208,7 +208,9 @@ class Operator:
             path = path_of(POOLS_API, POOLS, namespace)
             async for page in self.kube.pages(path, light=True):
                 found |= {
-                    _key(it): it["metadata"]["uid"] for it in page["items"] if "deletionTimestamp" not in it["metadata"]
+                    _key(it): it["metadata"]["uid"]
+                    for it in page.get("items") or ()
+                    if "deletionTimestamp" not in it["metadata"]
                 }
         return found
 
@@ -272,10 +274,10 @@ async def operate(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. Raises OperatorError, or EndpointError if the port is taken."""
     counted: list[Callable[[str, int], None]] = []
     kube = await Kube.connect(lambda verb, status: counted[0](verb, status) if counted else None)
-    operator = Operator(settings, kube)
-    counted.append(operator.metrics.requested)
-    take_signals(operator.stop)
     try:
+        operator = Operator(settings, kube)
+        counted.append(operator.metrics.requested)
+        take_signals(operator.stop)
         await operator.run()
     finally:
         await kube.close()
