@@ -1,0 +1,1 @@
+"""The library as users hold it."""

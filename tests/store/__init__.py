@@ -1,0 +1,1 @@
+"""The store on a real Valkey: each script, each of its answers."""

@@ -1,0 +1,172 @@
+"""Storing jobs: where each goes, and that each is stored wholly or not at all."""
+
+from __future__ import annotations
+
+import pytest
+import redis as redis_py
+
+from rqk.core import keys
+from rqk.core.states import JobStatus
+from rqk.store import transitions
+from rqk.store.transitions import Stored
+from tests.store.stage import WALL, FakeWorker, at, hash_of, new, put, status
+
+Client = redis_py.Redis
+
+
+def test_a_plain_job(redis: Client) -> None:
+    assert put(redis, "a", "b") == [Stored.STORED, Stored.STORED]
+    assert at(redis, keys.queue("q")) == ["a", "b"]
+    assert redis.smembers(keys.QUEUES) == {b"rq:queue:q"}
+    assert hash_of(redis, "a").data == b"x"
+    assert redis.ttl(keys.job("a")) == -1
+
+
+def test_at_the_front(redis: Client) -> None:
+    put(redis, "a", new("b", place="front"))
+    assert at(redis, keys.queue("q")) == ["b", "a"]
+
+
+def test_at_a_time(redis: Client) -> None:
+    put(redis, new("a", place="due", due=1234.9))
+    assert redis.zscore(keys.scheduled("q"), "a") == 1234
+    assert at(redis, keys.queue("q")) == []
+
+
+def test_nowhere(redis: Client) -> None:
+    assert put(redis, new("a", place="nowhere")) == [Stored.STORED]
+    assert at(redis, keys.queue("q")) == []
+    assert status(redis, "a") == "queued"
+
+
+def test_a_time_to_live(redis: Client) -> None:
+    put(redis, "p", new("a", ttl=50, depends_on=("p",)))
+    assert {int(redis.ttl(key)) for key in (keys.job("a"), keys.dependencies("a"))} <= {49, 50}
+
+
+def test_a_group(redis: Client) -> None:
+    put(redis, new("a", group="g"), new("b", group="g"))
+    assert redis.smembers(keys.group("g")) == {b"a", b"b"}
+    assert redis.smembers(keys.GROUPS) == {b"g"}
+
+
+def test_more_than_one_batch(redis: Client) -> None:
+    ids = [f"j{number}" for number in range(1100)]
+    assert transitions.enqueue(redis, [new(job_id) for job_id in ids], WALL) == [Stored.STORED] * 1100
+    assert at(redis, keys.queue("q")) == ids
+
+
+def test_many_fields_and_large_ones(redis: Client) -> None:
+    extra = tuple((f"field{number}", b"v") for number in range(500))
+    put(redis, new("a", fields={"extra": extra, "data": b"d" * (1 << 20)}))
+    found = hash_of(redis, "a")
+    assert len(found.extra) == 500
+    assert len(found.data) == 1 << 20
+
+
+def test_unique(redis: Client) -> None:
+    assert put(redis, new("a", unique=True)) == [Stored.STORED]
+    assert put(redis, new("a", unique=True, fields={"data": b"other"}), "b") == [Stored.DUPLICATE, Stored.STORED]
+    assert at(redis, keys.queue("q")) == ["a", "b"]
+    assert hash_of(redis, "a").data == b"x", "the first one is not touched"
+
+
+@pytest.mark.parametrize("ends", ["finish", "fail"])
+def test_a_unique_id_is_taken_as_long_as_the_hash_lives(redis: Client, ends: str) -> None:
+    put(redis, "a")
+    worker = FakeWorker(redis, "w")
+    getattr(worker, ends)(worker.take("a"))
+    assert put(redis, new("a", unique=True)) == [Stored.DUPLICATE]
+    redis.delete(keys.job("a"))
+    assert put(redis, new("a", unique=True)) == [Stored.STORED]
+
+
+@pytest.mark.parametrize(
+    ("parent", "tolerant", "wanted"),
+    [
+        (None, False, Stored.STORED),
+        ("finished", False, Stored.STORED),
+        ("failed", False, Stored.DEFERRED),
+        ("failed", True, Stored.STORED),
+        ("queued", True, Stored.DEFERRED),
+        ("started", False, Stored.DEFERRED),
+        ("canceled", True, Stored.DEFERRED),
+        ("stopped", True, Stored.DEFERRED),
+    ],
+)
+def test_a_dependency(redis: Client, parent: str | None, tolerant: bool, wanted: Stored) -> None:
+    if parent is not None:
+        redis.hset(keys.job("p"), mapping={"status": parent, "data": "x"})
+    assert put(redis, new("a", depends_on=("p",), tolerant=tolerant)) == [wanted]
+    waits = wanted is Stored.DEFERRED
+    assert status(redis, "a") == ("deferred" if waits else "queued")
+    assert at(redis, keys.queue("q")) == ([] if waits else ["a"])
+    assert at(redis, keys.deferred("q")) == (["a"] if waits else [])
+    assert redis.smembers(keys.dependents("p")) == ({b"a"} if waits else set())
+    assert redis.smembers(keys.dependencies("a")) == ({b"p"} if waits else set())
+    assert redis.hexists(keys.job("a"), "enqueued_at") is not waits
+
+
+def test_all_dependencies_are_written_down_if_one_is_open(redis: Client) -> None:
+    put(redis, "open", new("a", depends_on=("gone", "open")))
+    assert redis.smembers(keys.dependencies("a")) == {b"gone", b"open"}
+    assert redis.smembers(keys.dependents("gone")) == {b"a"}
+
+
+def test_many_dependencies(redis: Client) -> None:
+    parents = tuple(f"p{number}" for number in range(3000))
+    put(redis, *parents)
+    assert put(redis, new("a", depends_on=parents)) == [Stored.DEFERRED]
+    assert redis.scard(keys.dependencies("a")) == 3000
+
+
+# A reused id leaves the places of its former life.
+def test_a_reused_id_is_in_one_place(redis: Client) -> None:
+    put(redis, "a", "b", "a")
+    assert at(redis, keys.queue("q")) == ["b", "a"]
+
+
+def test_a_reused_id_moves_to_another_queue(redis: Client) -> None:
+    put(redis, "a", new("a", "other"))
+    assert at(redis, keys.queue("q")) == []
+    assert at(redis, keys.queue("other")) == ["a"]
+
+
+def test_a_reused_id_keeps_no_field_of_its_former_life(redis: Client) -> None:
+    put(redis, new("a", fields={"retries_left": 3}), "a")
+    assert hash_of(redis, "a").retries_left is None
+
+
+@pytest.mark.parametrize("place", ["finished", "failed", "canceled", "scheduled", "deferred"])
+def test_a_reused_id_leaves_its_registry(redis: Client, place: str) -> None:
+    if place == "scheduled":
+        put(redis, new("a", place="due", due=9e9, fields={"status": JobStatus.SCHEDULED}))
+    elif place == "deferred":
+        put(redis, "p", new("a", depends_on=("p",)))
+        transitions.delete(redis, ["p"], WALL)
+    else:
+        put(redis, "a")
+        worker = FakeWorker(redis, "w")
+        if place == "canceled":
+            transitions.cancel(redis, "a", WALL)
+        elif place == "finished":
+            worker.finish(worker.take("a"))
+        else:
+            worker.fail(worker.take("a"))
+    assert at(redis, f"rq:{place}:q") == ["a"]
+    put(redis, "a")
+    assert at(redis, f"rq:{place}:q") == []
+    assert at(redis, keys.queue("q")) == ["a"]
+
+
+def test_a_pipeline_gets_plain_commands(redis: Client) -> None:
+    with redis.pipeline() as pipe:
+        transitions.append(pipe, new("a", ttl=50, group="g"))
+        transitions.append(pipe, new("b", place="front"))
+        transitions.append(pipe, new("c", place="due", due=5))
+        assert redis.dbsize() == 0
+        pipe.execute()
+    assert at(redis, keys.queue("q")) == ["b", "a"]
+    assert at(redis, keys.scheduled("q")) == ["c"]
+    assert int(redis.ttl(keys.job("a"))) in (49, 50)
+    assert redis.smembers(keys.group("g")) == {b"a"}

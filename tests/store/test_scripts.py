@@ -1,0 +1,131 @@
+"""Scripts on the server: sent once, sent again when forgotten, and their errors in our words."""
+
+from __future__ import annotations
+
+import pytest
+import redis as redis_py
+
+from rqk.core import keys
+from rqk.errors import StoreError, StoreUnavailable, WrongKeyType
+from rqk.store import scripts, transitions
+from rqk.store.line import Line
+from rqk.store.transitions import Claimed, Refusal, Settled
+from tests.conftest import MakeServer
+from tests.store.stage import FakeWorker, at, dump, new, put
+from tests.support.server import Server
+from tests.unit.test_keys import SCRIPTS
+
+Client = redis_py.Redis
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_compiles(redis: Client, name: str) -> None:
+    assert redis.script_load(scripts.source(name)) == scripts.digest(name)
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_a_forgotten_script_is_sent_again(redis: Client, flush: bool) -> None:
+    put(redis, "a")
+    if flush:
+        redis.script_flush()
+    put(redis, "b")
+    assert at(redis, keys.queue("q")) == ["a", "b"], "and its work is done once"
+    assert redis.script_exists(scripts.digest("enqueue")) == [True]
+
+
+def test_over_a_line_too(redis: Client) -> None:
+    worker = FakeWorker(redis, "w")
+    put(redis, "a")
+    line = Line(redis)
+    try:
+        redis.script_flush()
+        claimed = transitions.claim(line, worker.ask())
+        assert not isinstance(claimed, Refusal)
+        redis.script_flush()
+        assert transitions.claim(line, worker.ask()) is Refusal.EMPTY
+    finally:
+        line.close()
+
+
+def test_a_restart_forgets_scripts_and_nothing_else(server: Server) -> None:
+    with server.client() as client:
+        put(client, "a")
+        server.restart()
+        put(client, "b")
+        assert at(client, keys.queue("q")) == ["a", "b"]
+
+
+def test_a_key_of_another_type_is_named(redis: Client) -> None:
+    redis.set(keys.queue("q"), "text")
+    with pytest.raises(WrongKeyType, match=r"Redis at 127\.0\.0\.1:\d+: .*WRONGTYPE") as caught:
+        put(redis, "a")
+    assert isinstance(caught.value, redis_py.exceptions.ResponseError), "RQ users catch redis-py's error"
+
+
+def test_a_read_only_server_is_one_to_wait_for(make_server: MakeServer) -> None:
+    server = make_server()
+    with server.client() as client:
+        put(client, "a")
+        server.read_only()
+        with pytest.raises(StoreUnavailable, match="read only replica") as caught:
+            put(client, "b")
+        assert isinstance(caught.value, redis_py.exceptions.ConnectionError)
+        server.writable()
+        put(client, "b")
+
+
+@pytest.mark.xfail(strict=True, reason="TESTS 8: a StoreError, but no StoreUnavailable")
+def test_a_full_server_is_one_to_wait_for(make_server: MakeServer) -> None:
+    server = make_server()
+    with server.client() as client:
+        put(client, "a")
+        client.config_set("maxmemory", "1")
+        client.config_set("maxmemory-policy", "noeviction")
+        with pytest.raises(StoreUnavailable, match="maxmemory"):
+            put(client, "b")
+
+
+def test_a_full_server_stores_no_half_of_a_job(make_server: MakeServer) -> None:
+    server = make_server()
+    with server.client() as client:
+        put(client, "a")
+        client.config_set("maxmemory", "1")
+        client.config_set("maxmemory-policy", "noeviction")
+        before = dump(client)
+        with pytest.raises(StoreError):
+            put(client, "b", "a")
+        assert dump(client) == before
+
+
+def test_work_goes_on_on_a_full_server(make_server: MakeServer) -> None:
+    """Claiming and settling must not need memory first: a queue that cannot be worked off stays full for ever."""
+    server = make_server()
+    with server.client() as client:
+        worker = FakeWorker(client, "w")
+        put(client, "a", "b")
+        client.config_set("maxmemory", "1")
+        client.config_set("maxmemory-policy", "noeviction")
+        done = worker.finish(worker.take("a"), ask=worker.ask())
+        assert done.settled is Settled.WRITTEN
+        assert isinstance(done.next, Claimed)
+        assert done.next.job_id == "b"
+
+
+def test_any_other_error_is_one_of_ours(redis: Client) -> None:
+    with pytest.raises(StoreError) as caught:
+        scripts.run(redis, "enqueue", "date", "no number")
+    assert isinstance(caught.value.__cause__, redis_py.exceptions.RedisError)
+
+
+def test_lists_for_scripts() -> None:
+    assert scripts.counted(["a", "b"]) == [2, "a", "b"]
+    assert scripts.flat({"a": 1, "b": 2}) == [4, "a", 1, "b", 2]
+    assert scripts.flat({}) == [0]
+
+
+def test_a_step_is_whole_or_not_at_all(redis: Client) -> None:
+    """The jobs of a batch before one that cannot be stored stay."""
+    redis.set(keys.queue("bad"), "text")
+    with pytest.raises(WrongKeyType):
+        put(redis, "a", new("b", "bad"))
+    assert at(redis, keys.queue("q")) == ["a"]

@@ -1,0 +1,501 @@
+"""Settling: an outcome is written once, only under its lease, with all that follows from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import redis as redis_py
+
+from rqk.core import keys, moves
+from rqk.core.codec import decode_job
+from rqk.core.moves import Attempt, Policy
+from rqk.store import leases, results, transitions
+from rqk.store.transitions import Claimed, Lease, Refusal, Settled, Tally
+from tests.store.stage import WALL, FakeWorker, at, dump, expire, hash_of, new, put, status
+
+Client = redis_py.Redis
+
+
+def no_trace(client: Client) -> bool:
+    """Whether no attempt has left anything."""
+    return not [
+        key for pattern in ("rq:wip:*", "rq:execution*", "rq:worker:*:executions") for key in client.scan_iter(pattern)
+    ]
+
+
+def test_success(redis: Client) -> None:
+    put(redis, "a")
+    worker = FakeWorker(redis, "w")
+    done = worker.finish(worker.take("a"), b"value")
+    assert (done.settled, done.next, done.told) == (Settled.WRITTEN, Refusal.EMPTY, True)
+    assert status(redis, "a") == "finished"
+    assert no_trace(redis)
+    now = int(redis.time()[0])
+    score: Any = redis.zscore(keys.finished("q"), "a")
+    assert abs(score - now - 500) <= 1, "the server's clock counts"
+    assert int(redis.ttl(keys.job("a"))) in (499, 500)
+    assert int(redis.ttl(keys.results("a"))) in (499, 500)
+    entry = results.newest(redis, "a")
+    assert entry is not None
+    assert (entry[2].return_value, entry[2].worker_name) == (b"value", "w")
+    assert (worker.field("state"), worker.field("current_job")) == ("idle", None)
+
+
+@pytest.mark.parametrize("ttl", [0, -1])
+def test_success_kept_for_ever_or_not_at_all(redis: Client, ttl: int) -> None:
+    put(redis, new("a", fields={"result_ttl": ttl, "group_id": "g"}, group="g"))
+    worker = FakeWorker(redis, "w")
+    worker.finish(worker.take("a"))
+    if ttl == 0:
+        assert not [*redis.scan_iter("*:a*")]
+        assert redis.scard(keys.group("g")) == 0
+    else:
+        assert redis.zscore(keys.finished("q"), "a") == float("inf")
+        assert {redis.ttl(keys.job("a")), redis.ttl(keys.results("a"))} == {-1}
+
+
+def test_failure(redis: Client) -> None:
+    put(redis, "a")
+    worker = FakeWorker(redis, "w")
+    assert worker.fail(worker.take("a")).settled is Settled.WRITTEN
+    assert status(redis, "a") == "failed"
+    assert at(redis, keys.failed("q")) == ["a"]
+    entry = results.newest(redis, "a")
+    assert entry is not None
+    assert entry[2].exc_string == "boom"
+    assert no_trace(redis)
+
+
+def test_a_negative_failure_ttl_is_stored_as_it_is(redis: Client) -> None:
+    put(redis, new("a", fields={"failure_ttl": -1}))
+    worker = FakeWorker(redis, "w")
+    worker.fail(worker.take("a"))
+    assert redis.zscore(keys.failed("q"), "a") == -1
+    transitions.sweep(redis, ["q"], WALL, patience_s=0)
+    assert at(redis, keys.failed("q")) == ["a"], "a sweep does not take it for expired"
+
+
+@pytest.mark.parametrize(
+    ("fields", "place", "becomes"),
+    [
+        ({"retries_left": 1}, ["b", "a"], "queued"),
+        ({"retries_left": 1, "enqueue_at_front_on_retry": True}, ["a", "b"], "queued"),
+        ({"retries_left": 1, "retry_intervals": (60,)}, ["b"], "scheduled"),
+    ],
+)
+def test_a_retry(redis: Client, fields: dict[str, Any], place: list[str], becomes: str) -> None:
+    put(redis, new("a", fields={**fields, "ttl": 70}, ttl=70), "b")
+    worker = FakeWorker(redis, "w")
+    worker.fail(worker.take("a"))
+    assert (status(redis, "a"), at(redis, keys.queue("q"))) == (becomes, place)
+    assert at(redis, keys.scheduled("q")) == (["a"] if becomes == "scheduled" else [])
+    assert at(redis, keys.failed("q")) == []
+    assert int(redis.ttl(keys.job("a"))) in (69, 70), "a waiting job has its time to live again"
+    assert hash_of(redis, "a").retries_left == 0
+
+
+def test_a_repeat_lives_on_and_keeps_its_results(redis: Client) -> None:
+    put(redis, new("a", fields={"repeats_left": 2, "repeat_intervals": (0,)}))
+    worker = FakeWorker(redis, "w")
+    for left in (1, 0):
+        worker.finish(worker.take("a"))
+        assert (status(redis, "a"), hash_of(redis, "a").repeats_left) == ("queued", left)
+        assert redis.ttl(keys.job("a")) == -1
+    worker.finish(worker.take("a"))
+    assert status(redis, "a") == "finished"
+    assert results.count(redis, "a") == 3
+    assert worker.claim() is Refusal.EMPTY
+
+
+def test_results_are_kept_within_bounds(redis: Client) -> None:
+    put(redis, new("a", fields={"repeats_left": 400}))
+    worker = FakeWorker(redis, "w")
+    for _ in range(300):
+        worker.finish(worker.take("a"))
+    assert 10 <= results.count(redis, "a") <= 120  # "MAXLEN ~ 10" cuts whole nodes of a hundred entries
+
+
+# Fencing
+def test_an_outcome_is_written_once(redis: Client) -> None:
+    put(redis, "a")
+    worker = FakeWorker(redis, "w")
+    claimed = worker.take("a")
+    worker.finish(claimed)
+    before = dump(redis)
+    assert worker.fail(claimed).settled is Settled.LEASE_LOST
+    after = dump(redis)
+    touched = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    assert touched <= {keys.worker("w").encode()}
+
+
+def test_a_late_writer_is_refused(redis: Client) -> None:
+    put(redis, "a")
+    slow, fresh = FakeWorker(redis, "slow"), FakeWorker(redis, "fresh")
+    late = slow.take("a")
+    expire(redis, late)
+    found = leases.end_lease(redis, "q", keys.lease("a", late.execution_id), Policy("requeue"), WALL)
+    assert found is not None
+    assert found.action == "requeued"
+    claimed = fresh.take("a")
+    assert slow.finish(late, b"late").settled is Settled.LEASE_LOST
+    assert status(redis, "a") == "started"
+    assert fresh.finish(claimed, b"fresh").settled is Settled.WRITTEN
+    assert [entry[2].return_value for entry in results.all_of(redis, "a")] == [b"fresh"]
+
+
+def test_a_job_that_others_deleted_stays_deleted(redis: Client) -> None:
+    put(redis, "a")
+    worker = FakeWorker(redis, "w")
+    claimed = worker.take("a")
+    redis.delete(keys.job("a"))  # as RQ's delete leaves it: without the attempt's traces
+    assert worker.finish(claimed).settled is Settled.JOB_DELETED
+    assert not [*redis.scan_iter("*:a*")]
+    assert no_trace(redis)
+
+
+def test_a_job_that_we_deleted_stays_deleted(redis: Client) -> None:
+    put(redis, "a")
+    worker = FakeWorker(redis, "w")
+    claimed = worker.take("a")
+    assert transitions.delete(redis, ["a"], WALL) == 1
+    assert worker.finish(claimed).settled in (Settled.JOB_DELETED, Settled.LEASE_LOST)
+    assert not [*redis.scan_iter("*:a*")]
+
+
+def test_a_job_enqueued_anew_while_it_ran_keeps_its_new_place(redis: Client) -> None:
+    put(redis, "a")
+    worker = FakeWorker(redis, "w")
+    claimed = worker.take("a")
+    put(redis, new("a", fields={"data": b"new"}))
+    assert worker.finish(claimed).settled in (Settled.ENQUEUED_ANEW, Settled.LEASE_LOST)
+    assert (status(redis, "a"), at(redis, keys.queue("q"))) == ("queued", ["a"])
+    assert at(redis, keys.finished("q")) == []
+    assert worker.take("a").fields[b"data"] == b"new"
+
+
+@pytest.mark.xfail(strict=True, reason="TESTS 4: the outcome of the former attempt is written")
+@pytest.mark.parametrize("again", ["enqueued", "requeued"])
+def test_the_former_life_of_a_job_does_not_write_into_the_new_one(redis: Client, again: str) -> None:
+    """The id runs a second time, elsewhere, before its first run ends."""
+    put(redis, "a")
+    first, second = FakeWorker(redis, "first"), FakeWorker(redis, "second")
+    former = first.take("a")
+    if again == "enqueued":
+        put(redis, "a")
+    else:
+        transitions.cancel(redis, "a", WALL)
+        transitions.requeue(redis, "canceled", "q", "a", WALL)
+    present = second.take("a")
+    assert first.finish(former, b"former").settled is not Settled.WRITTEN
+    assert status(redis, "a") == "started"
+    assert second.finish(present, b"present").settled is Settled.WRITTEN
+    assert [entry[2].return_value for entry in results.all_of(redis, "a")] == [b"present"]
+    assert no_trace(redis)
+
+
+def test_a_job_canceled_while_it_ran_ends_as_it_ended(redis: Client) -> None:
+    put(redis, "a")
+    worker = FakeWorker(redis, "w")
+    claimed = worker.take("a")
+    transitions.cancel(redis, "a", WALL)
+    assert worker.finish(claimed).settled is Settled.WRITTEN
+    assert (status(redis, "a"), at(redis, keys.finished("q")), at(redis, keys.canceled("q"))) == ("finished", ["a"], [])
+
+
+@pytest.mark.parametrize("how", ["retry", "put back"])
+def test_a_job_canceled_while_it_ran_does_not_run_again(redis: Client, how: str) -> None:
+    put(redis, new("a", fields={"retries_left": 3}))
+    worker = FakeWorker(redis, "w")
+    claimed = worker.take("a")
+    transitions.cancel(redis, "a", WALL)
+    settlement = worker.fail(claimed) if how == "retry" else worker.settle(claimed, moves.put_back(WALL))
+    assert settlement.settled is Settled.CANCELED
+    assert (status(redis, "a"), at(redis, keys.canceled("q")), at(redis, keys.queue("q"))) == ("canceled", ["a"], [])
+    assert no_trace(redis)
+
+
+def test_only_an_ended_lease_is_judged_by_others(redis: Client) -> None:
+    put(redis, "a")
+    claimed = FakeWorker(redis, "w").take("a")
+    mark = keys.lease("a", claimed.execution_id)
+    assert leases.end_lease(redis, "q", mark, Policy(), WALL) is None
+    assert status(redis, "a") == "started"
+    expire(redis, claimed)
+    assert [
+        found.action if (found := leases.end_lease(redis, "q", mark, Policy(), WALL)) else None for _ in range(2)
+    ] == ["failed", None], "of several judges one succeeds"
+    assert status(redis, "a") == "failed"
+
+
+# Going on in the same step
+def test_the_next_job_comes_with_the_answer(redis: Client) -> None:
+    put(redis, "a", "b")
+    worker = FakeWorker(redis, "w")
+    done = worker.finish(worker.take("a"), ask=worker.ask())
+    assert isinstance(done.next, Claimed)
+    assert (done.next.job_id, done.settled) == ("b", Settled.WRITTEN)
+    assert (worker.field("state"), worker.field("current_job")) == ("busy", "b")
+    last = worker.finish(done.next, ask=worker.ask())
+    assert last.next is Refusal.EMPTY
+    assert (worker.field("state"), worker.field("current_job")) == ("idle", None)
+
+
+def test_a_lost_lease_does_not_keep_the_worker_from_its_next_job(redis: Client) -> None:
+    put(redis, "a", "b")
+    worker = FakeWorker(redis, "w")
+    claimed = worker.take("a")
+    redis.zrem(keys.started("q"), keys.lease("a", claimed.execution_id))
+    done = worker.finish(claimed, ask=worker.ask())
+    assert done.settled is Settled.LEASE_LOST
+    assert isinstance(done.next, Claimed)
+
+
+def test_a_retried_job_may_be_the_next_at_once(redis: Client) -> None:
+    put(redis, new("a", fields={"retries_left": 1}))
+    worker = FakeWorker(redis, "w")
+    done = worker.fail(worker.take("a"), ask=worker.ask())
+    assert isinstance(done.next, Claimed)
+    assert done.next.job_id == "a"
+    assert decode_job("a", done.next.fields).retries_left == 0
+
+
+@pytest.mark.parametrize(
+    ("waits", "tell", "told"),
+    [
+        pytest.param(True, False, False, id="busy: not now"),
+        pytest.param(True, True, True, id="busy, but it is time"),
+        pytest.param(False, False, True, id="nothing to do: now"),
+    ],
+)
+def test_the_tally_is_told_when_there_is_time(redis: Client, waits: bool, tell: bool, told: bool) -> None:
+    put(redis, "a", *(["b"] if waits else []))
+    worker = FakeWorker(redis, "w")
+    claimed = worker.take("a")
+    done = worker.finish(claimed, ask=worker.ask(), tally=Tally(2, 1, 2.5), tell=tell)
+    assert done.told is told
+    written = (
+        worker.field("successful_job_count"),
+        worker.field("failed_job_count"),
+        worker.field("total_working_time"),
+    )
+    assert written == (("2", "1", "2.5") if told else (None, None, None))
+
+
+def test_tallies_add_up(redis: Client) -> None:
+    put(redis, "a", "b")
+    worker = FakeWorker(redis, "w")
+    for _ in range(2):
+        worker.finish(worker.take(), tally=Tally(1, 0, 0.25))
+    assert (worker.field("successful_job_count"), worker.field("total_working_time")) == ("2", "0.5")
+
+
+def test_no_ghost_of_a_worker_appears(redis: Client) -> None:
+    """Counting for a worker whose hash has expired would create one without an end."""
+    put(redis, "a")
+    worker = FakeWorker(redis, "w")
+    claimed = worker.take("a")
+    redis.delete(keys.worker("w"))
+    done = worker.finish(claimed, tally=Tally(1, 0, 1.0))
+    assert (done.settled, done.told) == (Settled.WRITTEN, False)
+    assert not redis.exists(keys.worker("w"))
+
+
+def test_counts() -> None:
+    tally = Tally().plus("successful_job_count", 1.0).plus("failed_job_count", 0.5).plus("", 9.0)
+    assert tally == Tally(1, 1, 1.5)
+
+
+# Dependents
+def test_dependents_are_released_by_success(redis: Client) -> None:
+    put(redis, "p", new("a", depends_on=("p",)), new("b", "other", depends_on=("p",)))
+    worker = FakeWorker(redis, "w")
+    worker.finish(worker.take("p"))
+    assert (status(redis, "a"), status(redis, "b")) == ("queued", "queued")
+    assert (at(redis, keys.queue("q")), at(redis, keys.queue("other"))) == (["a"], ["b"])
+    assert at(redis, keys.deferred("q")) == at(redis, keys.deferred("other")) == []
+    assert not redis.exists(keys.dependents("p"))
+    assert redis.hexists(keys.job("a"), "enqueued_at")
+
+
+def test_a_dependent_can_ask_for_the_front(redis: Client) -> None:
+    put(redis, "p", new("a", depends_on=("p",), fields={"enqueue_at_front": True}), "z")
+    worker = FakeWorker(redis, "w")
+    worker.finish(worker.take("p"))
+    assert at(redis, keys.queue("q")) == ["a", "z"]
+
+
+def test_all_parents_must_have_ended(redis: Client) -> None:
+    put(redis, "p1", "p2", new("a", depends_on=("p1", "p2")))
+    worker = FakeWorker(redis, "w")
+    worker.finish(worker.take("p1"))
+    assert status(redis, "a") == "deferred"
+    worker.finish(worker.take("p2"))
+    assert at(redis, keys.queue("q")) == ["a"]
+
+
+@pytest.mark.parametrize(("tolerant", "becomes"), [(False, "deferred"), (True, "queued")])
+def test_failure_releases_the_tolerant(redis: Client, tolerant: bool, becomes: str) -> None:
+    dependent = new("a", depends_on=("p",), tolerant=tolerant, fields={"allow_dependency_failures": tolerant})
+    put(redis, "p", dependent)
+    worker = FakeWorker(redis, "w")
+    worker.fail(worker.take("p"))
+    assert status(redis, "a") == becomes
+
+
+def test_a_failed_parent_that_is_requeued_and_succeeds_releases(redis: Client) -> None:
+    put(redis, "p", new("a", depends_on=("p",)))
+    worker = FakeWorker(redis, "w")
+    worker.fail(worker.take("p"))
+    transitions.requeue(redis, "failed", "q", "p", WALL)
+    worker.finish(worker.take("p"))
+    assert at(redis, keys.queue("q")) == ["a"]
+
+
+def test_a_stopped_parent_releases_nobody(redis: Client) -> None:
+    dependent = new("a", depends_on=("p",), tolerant=True, fields={"allow_dependency_failures": True})
+    put(redis, "p", dependent)
+    worker = FakeWorker(redis, "w")
+    claimed = worker.take("p")
+    job = decode_job("p", claimed.fields)
+    worker.settle(claimed, moves.stopped(job, worker.attempt(claimed), "stop"))
+    assert (status(redis, "p"), status(redis, "a")) == ("stopped", "deferred")
+
+
+def test_a_retry_releases_nobody(redis: Client) -> None:
+    put(redis, new("p", fields={"retries_left": 1}), new("a", depends_on=("p",)))
+    worker = FakeWorker(redis, "w")
+    worker.fail(worker.take("p"))
+    assert status(redis, "a") == "deferred"
+
+
+def test_a_canceled_dependent_is_not_released(redis: Client) -> None:
+    put(redis, "p", new("a", depends_on=("p",)))
+    transitions.cancel(redis, "a", WALL)
+    worker = FakeWorker(redis, "w")
+    worker.finish(worker.take("p"))
+    assert (status(redis, "a"), at(redis, keys.queue("q"))) == ("canceled", [])
+
+
+def test_a_released_job_may_be_the_next_at_once(redis: Client) -> None:
+    put(redis, "p", new("a", depends_on=("p",)))
+    worker = FakeWorker(redis, "w")
+    done = worker.finish(worker.take("p"), ask=worker.ask())
+    assert isinstance(done.next, Claimed)
+    assert done.next.job_id == "a"
+
+
+# Rate limits
+def limited(client: Client, *ids: str) -> None:
+    """Jobs under one slot, as RQ 3.0 leaves them: the first may run, the others wait."""
+    for job_id in ids:
+        put(client, new(job_id, place="nowhere", fields={"rate_limit_key": "api", "rate_limit_concurrency": 1}))
+    first, *others = ids
+    client.sadd(keys.RATE_LIMIT_KEYS, "api")
+    client.hset("rq:rl:api", "concurrency", 1)
+    client.zadd("rq:rl:api:allowed", {first: 1})
+    client.rpush(keys.queue("q"), first)
+    for place, job_id in enumerate(others):
+        client.hset(keys.job(job_id), "status", "rate_limited")
+        client.zadd("rq:rl:api:rate_limited", {job_id: place})
+
+
+def test_the_end_of_a_job_gives_its_slot_to_the_next(redis: Client) -> None:
+    limited(redis, "a", "b", "c")
+    worker = FakeWorker(redis, "w")
+    done = worker.finish(worker.take("a"), ask=worker.ask())
+    assert isinstance(done.next, Claimed)
+    assert done.next.job_id == "b"
+    assert (at(redis, "rq:rl:api:allowed"), at(redis, "rq:rl:api:rate_limited")) == (["b"], ["c"])
+
+
+def test_a_retry_at_once_keeps_its_slot(redis: Client) -> None:
+    limited(redis, "a", "b")
+    redis.hset(keys.job("a"), "retries_left", 1)
+    worker = FakeWorker(redis, "w")
+    worker.fail(worker.take("a"))
+    assert (at(redis, "rq:rl:api:allowed"), at(redis, keys.queue("q"))) == (["a"], ["a"])
+
+
+def test_a_retry_later_frees_its_slot(redis: Client) -> None:
+    limited(redis, "a", "b")
+    redis.hset(keys.job("a"), mapping={"retries_left": 1, "retry_intervals": "[60]"})
+    worker = FakeWorker(redis, "w")
+    worker.fail(worker.take("a"))
+    assert (at(redis, "rq:rl:api:allowed"), at(redis, keys.queue("q"))) == (["b"], ["b"])
+
+
+# Attempts that were prepared and never started, as RQ 3.0 leaves them
+def prepared(client: Client, job_id: str) -> Lease:
+    client.zadd(keys.started("q"), {keys.lease(job_id, "e"): 1})
+    client.zadd(keys.executions(job_id), {"e": 9e9})
+    return Lease(job_id, "e", "q", never_started=True, expired_only=True)
+
+
+@pytest.mark.parametrize("still_listed", [False, True])
+def test_a_prepared_attempt_goes_back_to_the_head(redis: Client, still_listed: bool) -> None:
+    put(redis, "a", "b")
+    if not still_listed:
+        redis.lrem(keys.queue("q"), 0, "a")
+        redis.rpush(keys.intermediate("q"), "a")
+    prepared(redis, "a")
+    found = leases.end_lease(redis, "q", "a:e", Policy(), WALL)
+    assert found is not None
+    assert found.action == ("dropped" if still_listed else "returned")
+    assert at(redis, keys.queue("q")) == ["a", "b"]
+    assert at(redis, keys.intermediate("q")) == []
+    assert no_trace(redis)
+
+
+def test_an_abandoned_job_that_cannot_be_read_fails(redis: Client) -> None:
+    put(redis, "a")
+    claimed = FakeWorker(redis, "w").take("a")
+    redis.hset(keys.job("a"), "timeout", "soon")
+    expire(redis, claimed)
+    found = leases.end_lease(redis, "q", keys.lease("a", claimed.execution_id), Policy("requeue"), WALL)
+    assert found is not None
+    assert no_trace(redis)
+    assert status(redis, "a") in ("failed", "queued")
+
+
+def test_deliveries_are_bounded(redis: Client) -> None:
+    put(redis, "a")
+    actions = []
+    for number in range(3):
+        claimed = FakeWorker(redis, f"w{number}").take("a")
+        expire(redis, claimed)
+        found = leases.end_lease(redis, "q", keys.lease("a", claimed.execution_id), Policy("requeue", 3), WALL)
+        actions.append(found and found.action)
+    assert actions == ["requeued", "requeued", "failed"]
+    assert "3 workers died" in (results.all_of(redis, "a")[0][2].exc_string or "")
+
+
+def test_all_leases_of_a_dead_worker(redis: Client) -> None:
+    put(redis, "a", new("b", "other"), "c")
+    dead, live = FakeWorker(redis, "dead", "q", "other"), FakeWorker(redis, "live")
+    dead.take("a")
+    live.take("c")
+    dead.take("b")
+    found = leases.end_leases_of(redis, "dead", Policy("requeue"), WALL, "gone")
+    assert sorted((one.queue, one.job_id, one.action) for one in found) == [
+        ("other", "b", "requeued"),
+        ("q", "a", "requeued"),
+    ]
+    assert status(redis, "c") == "started"
+
+
+@pytest.mark.parametrize(("limit", "judged"), [(WALL.timestamp() + 1, 1), (WALL.timestamp(), 0), (None, 1)])
+def test_only_leases_from_before_a_moment(redis: Client, limit: float | None, judged: int) -> None:
+    put(redis, "a")
+    FakeWorker(redis, "dead").take("a")
+    assert len(leases.end_leases_of(redis, "dead", Policy(), WALL, "gone", begun_before=limit)) == judged
+
+
+def test_an_attempt_without_a_worker_name_is_settled_by_its_execution(redis: Client) -> None:
+    put(redis, "a")
+    worker = FakeWorker(redis, "w")
+    claimed = worker.take("a")
+    lease = Lease("a", claimed.execution_id, "q")
+    move = moves.failed(decode_job("a", claimed.fields), Attempt("", "", None, None), "x", WALL)
+    assert transitions.settle(redis, lease, move, WALL).settled is Settled.WRITTEN
+    assert redis.scard(keys.worker_executions("w")) == 0
