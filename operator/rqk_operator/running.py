@@ -7,7 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -154,6 +154,8 @@ class Operator:
                 registry=handlers.register(self.pools),
                 settings=handlers.configure(),
                 standalone=True,
+                # Of no use without peering; kopf would look for the user's name, which a container need not have.
+                identity=cast(Any, self.settings.identity),
                 clusterwide=not namespaces,
                 namespaces=namespaces,
                 stop_flag=self.stop,

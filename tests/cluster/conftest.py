@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.images import build_images
+from tests.cluster.operating import NAMESPACE, Operator
+from tests.cluster.shop import Shop
 from tests.kube.access import Access, available, obtain
 from tests.kube.client import Client
 from tests.kube.commands import say
@@ -71,3 +74,27 @@ def namespace(cluster: Access, request: pytest.FixtureRequest) -> Iterator[Clien
             folder = places().logs / "failed-tests" / f"{time.strftime('%Y%m%d-%H%M%S')}-{client.namespace}"
             dump(cluster, folder, keeper=cluster.own.keeper if cluster.own else None, namespaces=[client.namespace])
             say(f"\nwhat the cluster says about it: {folder}")
+
+
+@pytest.fixture(scope="session")
+def images(cluster: Access) -> None:
+    """The project's images, built from its own Dockerfiles and loaded."""
+    build_images(cluster)
+
+
+@pytest.fixture(scope="package")
+def operator(cluster: Access, images: None) -> Iterator[Operator]:
+    """The operator, installed from manifests/ and removed after the tests of this folder."""
+    installed = Operator(cluster.within(NAMESPACE))
+    installed.install()
+    yield installed
+    installed.uninstall()
+
+
+@pytest.fixture
+def shop(namespace: Client, operator: Operator, request: pytest.FixtureRequest) -> Iterator[Shop]:
+    """A namespace with a Valkey and an app pod, and two operator pods that are well."""
+    operator.wait_ready()
+    yield Shop(namespace).open()
+    if request.node.stash.get(FAILED, False):
+        say(f"\nthe operator says:\n{operator.logs()[-6000:]}")

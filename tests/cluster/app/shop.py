@@ -1,0 +1,33 @@
+"""The code of an app whose jobs the cluster tests run. Whatever ran is counted in Redis, so that no job runs unseen."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import redis
+
+
+def _count(word: str) -> None:
+    with redis.Redis.from_url(os.environ["RQ_REDIS_URL"]) as client:
+        client.hincrby("shop:ran", word, 1)
+
+
+def nap(word: str, seconds: float) -> str:
+    """A job of known length."""
+    time.sleep(seconds)
+    _count(word)
+    return word
+
+
+def begin_and_nap(word: str, seconds: float) -> str:
+    """A job that says when it begins."""
+    with redis.Redis.from_url(os.environ["RQ_REDIS_URL"]) as client:
+        client.hincrby("shop:begun", word, 1)
+    return nap(word, seconds)
+
+
+def eat(megabytes: int) -> int:
+    """A job that needs more memory than the pod may have; the worker around it is eaten too."""
+    heap = [bytearray(b"x" * (1 << 20)) for _ in range(megabytes)]
+    return len(heap)
