@@ -10,7 +10,7 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from rqk.errors import BadUrl
 
@@ -37,13 +37,46 @@ class RedisSettings:
 def redis_settings(environ: Mapping[str, str] | None = None, url: str | None = None) -> RedisSettings:
     """The Redis to use: a given URL, else RQ_REDIS_URL, REDIS_URL, REDIS_HOST and companions, else localhost:6379.
 
-    ``RQK_REDIS_PASSWORD_FILE`` names a file whose content replaces the URL's password (a mounted Secret, for instance).
-    Raises BadUrl when that file or a number cannot be read.
+    ``RQK_REDIS_PASSWORD_FILE`` names a file whose content replaces the URL's password (a mounted Secret, for instance), and
+    ``RQK_REDIS_SENTINEL_PASSWORD_FILE`` one with the sentinels' password. ``RQK_REDIS_CA_FILE``, ``RQK_REDIS_CERT_FILE``,
+    ``RQK_REDIS_KEY_FILE`` and ``RQK_REDIS_INSECURE=1`` complete a TLS URL that does not say these things itself.
+    Raises BadUrl when such a file or a number cannot be read.
     """
     env = os.environ if environ is None else environ
     found = _from_environment(env) if url is None else RedisSettings(url, "--url")
-    secret = env.get("RQK_REDIS_PASSWORD_FILE")
-    return found if not secret else RedisSettings(_with_password(found.url, Path(secret)), found.origin)
+    full = found.url
+    if env.get("RQK_REDIS_PASSWORD_FILE"):
+        full = _with_password(full, _secret("RQK_REDIS_PASSWORD_FILE", env))
+    more = {name: env[variable] for variable, name in _FILES.items() if env.get(variable)}
+    if _flag("RQK_REDIS_INSECURE", env):
+        more["ssl_cert_reqs"] = "none"
+    if not full.startswith("rediss"):
+        more = {}
+    if env.get("RQK_REDIS_SENTINEL_PASSWORD_FILE") and "+sentinel:" in full:
+        more["sentinel_password"] = _secret("RQK_REDIS_SENTINEL_PASSWORD_FILE", env)
+    return RedisSettings(_with_query(full, more), found.origin)
+
+
+_FILES = {
+    "RQK_REDIS_CA_FILE": "ssl_ca_certs",
+    "RQK_REDIS_CERT_FILE": "ssl_certfile",
+    "RQK_REDIS_KEY_FILE": "ssl_keyfile",
+}
+
+
+def _secret(variable: str, env: Mapping[str, str]) -> str:
+    try:
+        return Path(env[variable]).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise BadUrl(f"{variable}: {error}") from error
+
+
+def _with_query(url: str, more: Mapping[str, str]) -> str:
+    """The URL with parameters that it does not have yet."""
+    base, _, query = url.partition("?")
+    present = parse_qsl(query, keep_blank_values=True)
+    missing = [item for item in more.items() if item[0] not in dict(present)]
+    return f"{base}?{urlencode([*present, *missing])}" if missing else url
 
 
 def _from_environment(env: Mapping[str, str]) -> RedisSettings:
@@ -76,11 +109,7 @@ def _flag(name: str, env: Mapping[str, str]) -> bool:
     raise BadUrl(f"{name} must be yes or no, not {env[name]!r}")
 
 
-def _with_password(url: str, file: Path) -> str:
-    try:
-        password = file.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise BadUrl(f"RQK_REDIS_PASSWORD_FILE: {error}") from error
+def _with_password(url: str, password: str) -> str:
     scheme, _, rest = url.partition("://")
     login, at, host = rest.rpartition("@")
     user = login.partition(":")[0] if at else ""

@@ -239,6 +239,13 @@ def encode_execution(execution: ExecutionRecord) -> dict[str, bytes]:
 
 def decode_result(fields: Fields) -> ResultRecord:
     """One result entry; the return value stays serialized. Raises ValueError for bytes that are no result."""
+    try:
+        return _decode_result(fields)
+    except (KeyError, zlib.error) as error:
+        raise ValueError(f"not a result entry: {error!r}") from error
+
+
+def _decode_result(fields: Fields) -> ResultRecord:
     value, exc = fields.get(b"return_value"), fields.get(b"exc_string")
     started, ended = fields.get(b"execution_started_at"), fields.get(b"execution_ended_at")
     return ResultRecord(

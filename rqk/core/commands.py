@@ -41,8 +41,9 @@ def decode(payload: bytes) -> Command | None:
     """A command that we know, or None: whatever else arrives is ignored, since anyone may publish."""
     try:
         value = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(value, dict) or value.get("command") not in KNOWN:
+    name = value.get("command") if isinstance(value, dict) else None
+    if not isinstance(name, str) or name not in KNOWN:
         return None
-    return Command(value["command"], str(value.get("job_id", "")), str(value.get("execution_id", "")))
+    return Command(name, str(value.get("job_id", "")), str(value.get("execution_id", "")))

@@ -45,13 +45,13 @@ def parse_duration(value: int | float | str | None) -> int | None:
     """
     if value is None:
         return None
-    if isinstance(value, (int, float)):
-        return int(value)
     try:
+        if isinstance(value, int):
+            return value
         return int(float(value))
-    except ValueError:
+    except (ValueError, OverflowError):  # not a number, or none with an end
         pass
-    match = _DURATION.match(value)
+    match = _DURATION.match(value) if isinstance(value, str) else None
     if match is None:
         raise TimeoutFormatError(
             f"{value!r} is not a duration; give seconds, or a number with s, m, h or d such as '90s' or '1h'"

@@ -39,7 +39,11 @@ _LATER = (
     "max number of clients",
 )
 _LOGIN = (wire.AuthenticationError, wire.AuthorizationError, wire.NoPermissionError)
-_AWAY = (wire.ConnectionError, wire.TimeoutError, wire.ReadOnlyError, OSError)
+# redis-py strips the code word of errors it has a class for.
+_AWAY = (
+    *(wire.ConnectionError, wire.TimeoutError, wire.ReadOnlyError, wire.OutOfMemoryError, OSError),
+    *(wire.MasterDownError, wire.TryAgainError, wire.ClusterDownError),
+)
 
 
 class Executor(Protocol):

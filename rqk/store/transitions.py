@@ -13,6 +13,7 @@ from rqk.core.moves import Move
 from rqk.core.times import to_date, to_epoch
 from rqk.store import scripts
 from rqk.store.connect import Executor
+from rqk.store.workers import Tally
 
 
 class NewJob(NamedTuple):
@@ -148,24 +149,6 @@ class Lease(NamedTuple):
     expired_only: bool = False
 
 
-class Tally(NamedTuple):
-    """What a worker has done since it last told Redis. It tells when it has nothing to do, and at each sign of life."""
-
-    successes: int = 0
-    failures: int = 0
-    working_s: float = 0.0
-
-    def plus(self, counter: str, seconds: float) -> Tally:
-        """With one more attempt."""
-        done, failed, worked = self
-        return Tally(
-            done + (counter == _SUCCESS), failed + (counter == _FAILURE), worked + (seconds if counter else 0.0)
-        )
-
-
-_SUCCESS, _FAILURE = "successful_job_count", "failed_job_count"
-
-
 class Settlement(NamedTuple):
     """What became of an outcome, the next job if one was asked for, and whether the tally was written."""
 
@@ -179,7 +162,7 @@ def settle(
     lease: Lease,
     move: Move,
     now: datetime,
-    tally: Tally = Tally(),
+    tally: Tally = Tally(),  # noqa: B008 - an immutable value
     ask: Ask | None = None,
     *,
     tell: bool = True,
@@ -205,9 +188,7 @@ def settle(
         move.result_ttl,
         move.release,
         "1" if move.frees_slot else "",
-        tally.successes,
-        tally.failures,
-        f"{tally.working_s:.6f}",
+        *tally.texts(),
         "1" if tell else "",
         *scripts.flat(move.fields),
         *scripts.flat(move.result),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from rqk.core import keys
 from rqk.core.codec import decode_worker, encode_worker, pairs
@@ -54,6 +54,28 @@ def death(executor: Executor, name: str, queues: Sequence[str], now: datetime) -
     scripts.run(executor, "death", name, to_date(now), *scripts.counted(list(queues)))
 
 
+class Tally(NamedTuple):
+    """What a worker has done since it last told Redis. It tells when it has nothing to do, and at each sign of life."""
+
+    successes: int = 0
+    failures: int = 0
+    working_s: float = 0.0
+
+    def texts(self) -> tuple[int, int, str]:
+        """As scripts read it."""
+        return self.successes, self.failures, f"{self.working_s:.6f}"
+
+    def plus(self, counter: str, seconds: float) -> Tally:
+        """With one more attempt."""
+        done, failed, worked = self
+        return Tally(
+            done + (counter == _SUCCESS), failed + (counter == _FAILURE), worked + (seconds if counter else 0.0)
+        )
+
+
+_SUCCESS, _FAILURE = "successful_job_count", "failed_job_count"
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """The attempt a worker is at."""
@@ -76,16 +98,24 @@ class Pulse:
 
 
 def beat(
-    executor: Executor, name: str, state: str, now: datetime, *, ttl_s: int, lease_s: int, running: Running | None
+    executor: Executor,
+    name: str,
+    state: str,
+    now: datetime,
+    *,
+    ttl_s: int,
+    lease_s: int,
+    running: Running | None,
+    tally: Tally = Tally(),  # noqa: B008 - an immutable value
 ) -> Pulse:
-    """Tell that a worker lives, and renew the lease of what it runs."""
+    """Tell that a worker lives and what it has done, and renew the lease of what it runs."""
     job = (
         (running.job_id, running.execution_id, running.queue, f"{running.working_s:.3f}")
         if running
         else ("", "", "", "")
     )
     known, held, retiring, suspended, exists = scripts.run(
-        executor, "beat", name, to_date(now), repr(to_epoch(now)), ttl_s, state, lease_s, *job
+        executor, "beat", name, to_date(now), repr(to_epoch(now)), ttl_s, state, lease_s, *tally.texts(), *job
     )
     return Pulse(
         bool(known),

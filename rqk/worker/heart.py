@@ -23,7 +23,7 @@ from rqk.store.channel import Channel
 from rqk.store.connect import Client, talk
 from rqk.store.line import Line
 from rqk.store.transitions import Claimed
-from rqk.store.workers import Namesake, Pulse, Running
+from rqk.store.workers import Namesake, Pulse, Running, Tally
 from rqk.version import __version__
 from rqk.worker import upkeep
 from rqk.worker.options import WorkerOptions
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from rqk.worker.task import Task
 
 log = logging.getLogger("rqk.worker")
+
+
+_NOTHING = Tally()
+_TELL_S = 1.0  # between writes of the counts while jobs follow each other without a pause
 
 
 class Heart:
@@ -46,6 +50,8 @@ class Heart:
         self.state = "started"
         self.beat_at = 0.0
         self.last_beat: datetime | None = None
+        self.tally = _NOTHING  # what was done and not told yet
+        self.tell_at = 0.0
         self._born = clock()
         self._registered_once = False
 
@@ -113,13 +119,24 @@ class Heart:
             ttl_s=self.options.worker_ttl_s,
             lease_s=self.options.lease_s,
             running=running,
+            tally=self.tally,
         )
+        self.told(now)
         self.beat_at = now + self.options.beat_s
         self.last_beat = self.clock()
         self.retiring = pulse.retiring
         if not pulse.registered:
             self.is_born = False
         return pulse
+
+    @property
+    def due_at(self) -> float:
+        """When the next sign of life is due; sooner if there is something to tell."""
+        return min(self.beat_at, self.tell_at) if self.tally != _NOTHING else self.beat_at
+
+    def told(self, now: float) -> None:
+        """The tally is written."""
+        self.tally, self.tell_at = _NOTHING, now + _TELL_S
 
     def say(self, state: str) -> None:
         """Remember the state; the scripts that move jobs have told Redis already."""
@@ -156,7 +173,10 @@ class Heart:
 
     def was_written(self, task: Task) -> bool:
         """Whether the newest result is of this very attempt: then an unanswered write had arrived."""
-        entry = results.newest(self.client, task.id)
+        try:
+            entry = results.newest(self.client, task.id)
+        except ValueError:  # an entry of somebody else's making
+            return False
         return entry is not None and entry[2].execution_id == task.claimed.execution_id
 
     def sweep(self) -> list[leases.Found]:

@@ -144,8 +144,8 @@ class Report:
         if self.metrics is not None:
             self.metrics.redis_roundtrip(seconds)
 
-    def reconnecting(self) -> None:
-        """Redis went away."""
+    def reconnected(self) -> None:
+        """Redis is back."""
         if self.metrics is not None:
             self.metrics.redis_reconnect()
 

@@ -20,7 +20,7 @@ from rqk.errors import StoreError
 from rqk.store import transitions
 from rqk.store.connect import Client
 from rqk.store.line import Line
-from rqk.store.transitions import Ask, Claimed, Held, Refusal, Settled, Tally
+from rqk.store.transitions import Ask, Claimed, Held, Refusal, Settled
 from rqk.worker.chores import Chores
 from rqk.worker.claiming import Waiter
 from rqk.worker.ending import Ending
@@ -39,7 +39,6 @@ log = logging.getLogger("rqk.worker")
 
 _LINE_TIMEOUT_S = 5.0
 _PAUSE_S = 1.0  # between looks while suspended
-_TELL_S = 1.0  # between writes of the counts while jobs follow each other without a pause
 
 
 class Supervisor:
@@ -70,8 +69,6 @@ class Supervisor:
         self.outage = Outage()
         self._asked: str | None = None  # execution id of a claim whose answer was lost with the connection
         self._held: list[Held] = []  # moved by blocking pops, not yet given back or started
-        self._tally = Tally()
-        self._tell_at = 0.0
         self._paused_until = 0.0
         self.chores = Chores(client, self.line, options, self.heart, report, clock)
         self._stop_seen = 0
@@ -112,7 +109,7 @@ class Supervisor:
     def _patience(self) -> float:
         """Seconds until something is due by the clock."""
         now = self.monotonic()
-        dues = [self.heart.beat_at, self.runner.due_at(self.task)]
+        dues = [self.heart.due_at, self.runner.due_at(self.task)]
         if self._grace_at is not None:
             dues.append(self._grace_at)
         if self.task is None and not self.waiter.waiting:
@@ -143,7 +140,7 @@ class Supervisor:
             self._settle(self.task, self.task.ending, now)
         if self.task is None and (self._held or self._wants_job(now)):
             self._claim(now)
-        if now >= self.heart.beat_at:
+        if now >= self.heart.due_at:
             self._beat(now)
         self.chores.do(now)
         if self._can_wait(now):
@@ -253,12 +250,12 @@ class Supervisor:
         ask = self._ask() if go_on else None
         started = self.monotonic()
         if task.tries == 1:
-            self._tally = self._tally.plus(end.move.counter, end.attempt.seconds)
+            self.heart.tally = self.heart.tally.plus(end.move.counter, end.attempt.seconds)
         settled, reply, told = transitions.settle(
-            self.line, task.lease, end.move, self.clock(), self._tally, ask, tell=now >= self._tell_at
+            self.line, task.lease, end.move, self.clock(), self.heart.tally, ask, tell=now >= self.heart.tell_at
         )
         if told:
-            self._tally, self._tell_at = Tally(), now + _TELL_S
+            self.heart.told(now)
         self.report.round_trip(self.monotonic() - started)
         if settled is Settled.LEASE_LOST and task.tries > 1 and self.heart.was_written(task):
             settled = Settled.WRITTEN  # the answer to the first try was lost on the way, not the outcome
@@ -287,10 +284,16 @@ class Supervisor:
 
     def _tell_state(self) -> None:
         heart = self.heart
-        state = (
-            "busy" if self.task is not None else "stopping" if self.stop.asked else "retiring" if heart.retiring else ""
+        idle = (
+            "stopping"
+            if self.stop.asked
+            else "retiring"
+            if heart.retiring
+            else "suspended"
+            if heart.suspended
+            else "idle"
         )
-        self.report.state(state or ("suspended" if heart.suspended else "idle"))
+        self.report.state("busy" if self.task is not None else idle)
 
     def _obey(self, command: commands.Command) -> None:
         task = self.task
@@ -366,20 +369,18 @@ class Supervisor:
 
     # Redis away and back
     def _redis_is_away(self, error: StoreError, now: float) -> None:
-        first = not self.outage.is_on
         wait = self.outage.begin_or_go_on(self.monotonic())
         self._recovering = True
         self.waiter.drop()
         self.heart.lost_connection()
         self.line.close()
-        if first:
-            self.report.reconnecting()
         what = "the running job goes on" if self.task is not None else "no job is lost"
         log.warning("%s; asking again in %.1f s, %s", error, wait, what, extra={"action": "store_wait"})
 
     def _redis_is_back(self, now: float) -> None:
         if self.outage.is_on:
             self.outage.end()
+            self.report.reconnected()
             log.info("Redis answers again", extra={"action": "store_back"})
             # Others were away too and must renew their leases before anyone may call them dead.
             self.chores.janitor_at = now + self.options.lease_s

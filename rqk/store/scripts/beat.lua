@@ -1,13 +1,15 @@
 -- A worker's sign of life; renews the lease of the attempt it runs.
--- ARGV: worker, date, epoch, worker ttl, state, lease seconds, then job id, execution id, queue, working seconds ('' for all four when idle).
+-- ARGV: worker, date, epoch, worker ttl, state, lease seconds, successes, failures, working seconds not told yet, then job id, execution id, queue, working seconds ('' for all four when idle).
 -- Returns {registered 0/1, lease 1 held / 0 lost / -1 none asked, retiring 0/1, suspended 0/1, job exists 0/1}.
 local w, date, epoch, ttl, state, lease = arg(), arg(), arg(), arg(), arg(), number_arg()
+local successes, failures, worked_before = arg(), arg(), arg()
 local id, ex, q, worked = arg(), arg(), arg(), arg()
 local known = redis.call('HEXISTS', worker_key(w), 'birth')
 local held, exists = -1, 1
 if known == 1 then
   redis.call('HSET', worker_key(w), 'last_heartbeat', date, 'state', state)
   redis.call('EXPIRE', worker_key(w), ttl)
+  tally(w, successes, failures, worked_before)
 end
 if id ~= '' then
   local mark = id .. ':' .. ex

@@ -7,6 +7,7 @@ if job[1] == 'canceled' then return 0 end
 local q = job[2] or ''
 redis.call('HSET', job_key(id), 'status', 'canceled')
 redis.call('LREM', list_key(q), 0, id)
+redis.call('LREM', intermediate_key(q), 0, id)
 for _, registry in ipairs({ 'finished', 'failed', 'deferred', 'scheduled', 'ready' }) do redis.call('ZREM', K[registry] .. q, id) end
 redis.call('ZADD', K.canceled .. q, NOW, id)
 if leave then

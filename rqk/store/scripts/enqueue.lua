@@ -10,7 +10,10 @@ local function forget(id)
   local old = redis.call('HMGET', job_key(id), 'origin', 'status')
   if not old[2] then return end
   local q = old[1] or ''
-  if old[2] == 'queued' then redis.call('LREM', list_key(q), 0, id) end
+  if old[2] == 'queued' then
+    redis.call('LREM', list_key(q), 0, id)
+    redis.call('LREM', intermediate_key(q), 0, id)
+  end
   redis.call('ZREM', K.finished .. q, id); redis.call('ZREM', K.failed .. q, id); redis.call('ZREM', K.canceled .. q, id)
   redis.call('ZREM', K.scheduled .. q, id); redis.call('ZREM', K.deferred .. q, id); redis.call('ZREM', K.ready .. q, id)
   redis.call('DEL', job_key(id), dependencies_key(id))

@@ -104,6 +104,12 @@ local function end_execution(id, ex, q, w)
   return redis.call('ZREM', K.wip .. q, lease) == 1
 end
 
+local function tally(w, successes, failures, worked)
+  if successes ~= '0' then redis.call('HINCRBY', worker_key(w), 'successful_job_count', successes) end
+  if failures ~= '0' then redis.call('HINCRBY', worker_key(w), 'failed_job_count', failures) end
+  if tonumber(worked) > 0 then redis.call('HINCRBYFLOAT', worker_key(w), 'total_working_time', worked) end
+end
+
 local function is_running(id, q)
   for _, ex in ipairs(redis.call('ZRANGE', K.executions .. id, 0, -1)) do
     if redis.call('ZSCORE', K.wip .. q, id .. ':' .. ex) then return true end
@@ -122,7 +128,7 @@ local LEFTOVER = { finished = true, failed = true, stopped = true, canceled = tr
 local function claim()
   local w, ex, date, epoch, lease = arg(), arg(), arg(), arg(), number_arg()
   local queues, held = list_arg(), list_arg()
-  for i = 1, #held, 2 do                             -- what blocking pops moved goes back to the head; priority decides anew
+  for i = #held - 1, 1, -2 do                        -- what blocking pops moved goes back to the head; priority decides anew
     if redis.call('LREM', intermediate_key(held[i]), 1, held[i + 1]) > 0 then
       redis.call('LPUSH', list_key(held[i]), held[i + 1])
     end
@@ -147,6 +153,9 @@ local function claim()
       if data and not LEFTOVER[status] and not (status == 'started' and is_running(id, origin or q)) then
         local home = (origin and origin ~= '') and origin or q
         local mark = id .. ':' .. ex
+        for _, former in ipairs(redis.call('ZRANGE', K.executions .. id, 0, -1)) do  -- an attempt of a former life may not write any more
+          end_execution(id, former, home, redis.call('HGET', K.execution .. id .. ':' .. former, 'worker_name') or '')
+        end
         redis.call('HSET', K.execution .. mark, 'id', ex, 'job_id', id, 'worker_name', w, 'created_at', epoch, 'last_heartbeat', epoch)
         redis.call('EXPIRE', K.execution .. mark, lease + 60)
         redis.call('ZADD', K.executions .. id, NOW + lease + 60, ex)

@@ -78,9 +78,7 @@ if w ~= '' and (tell or reply[1] ~= 1) and redis.call('HEXISTS', worker_key(w), 
     redis.call('HDEL', worker_key(w), 'current_job')
     if not go_on then redis.call('HSET', worker_key(w), 'state', 'idle') end
   end
-  if successes ~= '0' then redis.call('HINCRBY', worker_key(w), 'successful_job_count', successes) end
-  if failures ~= '0' then redis.call('HINCRBY', worker_key(w), 'failed_job_count', failures) end
-  if successes ~= '0' or failures ~= '0' then redis.call('HINCRBYFLOAT', worker_key(w), 'total_working_time', worked) end
+  tally(w, successes, failures, worked)
   return { code, reply, 1 }
 end
 return { code, reply, 0 }

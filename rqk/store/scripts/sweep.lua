@@ -36,7 +36,8 @@ for _, q in ipairs(list_arg()) do
     redis.call('DEL', seen)
   else
     local there = {}
-    for _, id in ipairs(stuck) do
+    for i = #stuck, 1, -1 do  -- the oldest is pushed last and so is first again
+      local id = stuck[i]
       there[id] = true
       if not is_running(id, q) then
         local since = tonumber(redis.call('HGET', seen, id) or '')
