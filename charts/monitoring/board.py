@@ -38,7 +38,8 @@ class Query:
 
     name: the legend (``{{label}}`` is replaced) or, in a table, the column's head. unit: a column's, if it is not the
     panel's. limit: a bound to compare with, drawn as a dashed line. unlit: the scenario need not give it a value, for
-    instance because it counts what did not happen; it must still be valid.
+    instance because it counts what did not happen; it must still be valid. hidden: a table's column that is only there
+    for the labels that the query brings along.
     """
 
     expr: str
@@ -46,6 +47,7 @@ class Query:
     unit: Unit | None = None
     limit: bool = False
     unlit: bool = False
+    hidden: bool = False
 
     @property
     def of_whole_range(self) -> bool:
@@ -119,6 +121,7 @@ def stat(
     unit: Unit = Unit.COUNT,
     *,
     width: int = 4,
+    height: int = 4,
     moves: bool = True,
     bad_from: float | None = None,
     bad_below: bool = False,
@@ -132,7 +135,7 @@ def stat(
         scenario,
         (Query(expr, title),),
         width,
-        4,
+        height,
         moves,
         bad_from,
         bad_below,

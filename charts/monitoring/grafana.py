@@ -12,10 +12,10 @@ from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from charts.monitoring.board import Board, Look, Panel, Query, Variable
+from charts.monitoring.board import Board, Look, Panel, Query, Row, Variable
+from charts.monitoring.layout import placed
 
 TAG = "rqk"
-_COLUMNS = 24
 _SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 _GREEN, _RED = "green", "red"
 _Drawn = timeseries.Panel | stat.Panel | table.Panel
@@ -44,11 +44,12 @@ def render(board: Board) -> str:
     )
     for variable in board.variables:
         made.with_variable(_variable(variable))
-    for item in _placed(board):
-        if isinstance(item, dashboard.Row):
-            made.with_row(item)
+    for number, place in enumerate(placed(board), 1):
+        where = model.GridPos(h=place.height, w=place.width, x=place.x, y=place.y)
+        if isinstance(place.item, Row):
+            made.with_row(dashboard.Row(place.item.title).id(number).grid_pos(where))
         else:
-            made.with_panel(item)
+            made.with_panel(_panel(place.item).id(number).grid_pos(where))
     return json.dumps(json.loads(JSONEncoder().encode(made.build())), indent=2, sort_keys=True) + "\n"
 
 
@@ -72,22 +73,6 @@ def _variable(variable: Variable) -> dashboard.QueryVariable:
         # ".*" and not a list of the values: it matches series without the label, and new values too.
         made.include_all(True).all_value(".*").current(model.VariableOption(text=["All"], value=["$__all"]))
     return made
-
-
-def _placed(board: Board) -> Iterator[dashboard.Row | _Drawn]:
-    """Rows and panels with their places: from left to right, a new line where a panel does not fit."""
-    number, top = 1, 0
-    for row in board.rows:
-        yield dashboard.Row(row.title).id(number).grid_pos(model.GridPos(h=1, w=_COLUMNS, x=0, y=top))
-        number, top = number + 1, top + 1
-        left = tallest = 0
-        for panel in row.panels:
-            if left + panel.width > _COLUMNS:
-                left, top, tallest = 0, top + tallest, 0
-            place = model.GridPos(h=panel.height, w=panel.width, x=left, y=top)
-            yield _panel(panel).id(number).grid_pos(place)
-            left, tallest, number = left + panel.width, max(tallest, panel.height), number + 1
-        top += tallest
 
 
 def _panel(panel: Panel) -> _Drawn:
@@ -180,10 +165,14 @@ def _table(panel: Panel) -> table.Panel:
         .thresholds(_thresholds(panel))
     )
     names: dict[str, str] = {}
+    dropped = {"Time": True}
     for letter, query, target in _targets(panel):
         made.with_target(target.instant().format(PromQueryFormat.TABLE))
         # Grafana calls the value of a lone query "Value" and those of several "Value #A", "Value #B".
         head = "Value" if len(panel.queries) == 1 else f"Value #{letter}"
+        if query.hidden:
+            dropped[head] = True
+            continue
         names[head] = query.name
         if query.unit is not None:
             made.override_by_name(query.name, [model.DynamicConfigValue("unit", query.unit.value)])
@@ -192,7 +181,7 @@ def _table(panel: Panel) -> table.Panel:
     made.with_transformation(
         model.DataTransformerConfig(
             id_val="organize",
-            options={"excludeByName": {"Time": True}, "indexByName": order, "renameByName": names},
+            options={"excludeByName": dropped, "indexByName": order, "renameByName": names},
         )
     )
     return made

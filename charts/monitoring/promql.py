@@ -20,10 +20,11 @@ def events(selector: str, by: str, window: str) -> str:
     """How often something happened in ``window``, the first time included.
 
     A series of a rare outcome is born with its first event, already at 1, and rate() and increase() do not see a birth.
-    So a series that was not there a window ago counts with its value. (After Prometheus itself was down for longer than
-    the window, events of before count once more.)
+    So a series that was not there a window ago counts with its largest value, even if its pod is gone by now. (After
+    Prometheus itself was down for longer than the window, events of before count once more.)
     """
-    return f"sum by ({by}) (({selector} unless {selector} offset {window}) or increase({selector}[{window}]))"
+    born = f"max_over_time({selector}[{window}]) unless {selector} offset {window}"
+    return f"sum by ({by}) (({born}) or increase({selector}[{window}]))"
 
 
 def of_workers(selector: str) -> str:

@@ -86,9 +86,10 @@ class Stage:
         self.operators = stack.enter_context(OperatorStory())
         self.prometheus = stack.enter_context(Prometheus(self._scrapes(exporter, theirs), [RULES]))
         self.played = Played(self.prometheus, time.time())
+        self._returns = 0.0  # of workers to Redis, before it went away
         for worker in self.workers:
             worker.wait_ready()
-        self._until("sum(up)", 7)
+        self.until("sum(up)", 7)
 
     def _worker(self, number: int) -> WorkerProcess:
         options = ["--name", f"w{number}", "--metrics-host", "127.0.0.1", "--metrics-port", str(self._ports[number])]
@@ -122,7 +123,7 @@ class Stage:
         """A queue of the stage's Redis."""
         return Queue(name, connection=self.client)
 
-    def _until(self, expr: str, least: float, timeout: float = 40.0) -> None:
+    def until(self, expr: str, least: float, timeout: float = 40.0) -> None:
         """Wait until Prometheus says so."""
 
         def reached() -> bool:
@@ -131,7 +132,7 @@ class Stage:
 
         wait_until(reached, timeout, f"{expr} to be {least:g}", every=0.25)
 
-    def _scraped(self) -> None:
+    def settle(self) -> None:
         """Wait until Prometheus has scraped everything twice more."""
         now = time.time()
         wait_until(lambda: time.time() - now > SETTLE_SECONDS, 10, "two scrapes", every=0.1)
@@ -141,7 +142,7 @@ class Stage:
         """Note when the scenarios begin and end, and what their alerts say at the end, ``ahead`` seconds from then."""
         start = time.time()
         yield
-        self._scraped()
+        self.settle()
         end = time.time()
         for scenario in scenarios:
             self.played.spans[scenario] = (start, end)
@@ -154,7 +155,7 @@ class Stage:
 
     def _outcome(self, *outcomes: str) -> None:
         for outcome in outcomes:
-            self._until(f'sum(rqk_jobs_total{{outcome="{outcome}"}})', 1)
+            self.until(f'sum(rqk_jobs_total{{outcome="{outcome}"}})', 1)
 
     # --- the scenarios
 
@@ -162,9 +163,9 @@ class Stage:
         """All is well: jobs come and finish."""
         for number in range(12):
             self.queue(("default", "emails")[number % 2]).enqueue(shop.send_mail, "welcome")
-        self._until('sum(rqk_jobs_total{outcome="finished"})', 12)
-        self._until("max(rqk_queue_seen_timestamp_seconds)", 1)
-        self._scraped()
+        self.until('sum(rqk_jobs_total{outcome="finished"})', 12)
+        self.until("max(rqk_queue_seen_timestamp_seconds)", 1)
+        self.settle()
         self.played.calm = {alert.name: self.prometheus.query(alert.expr) for alert in ALERTS}
 
     def work(self) -> None:
@@ -183,7 +184,7 @@ class Stage:
         held = emails.enqueue(jobs.wait_for_file, gate, at_front=True)
         emails.enqueue(jobs.add, 1, depends_on=held)
         name = wait_until(lambda: self._runner(held.id), 20, "the held job to run")
-        self._until('max(rq_workers{state="busy"})', 1)
+        self.until('max(rq_workers{state="busy"})', 1)
         send(self.client, name, Command(STOP_JOB, held.id))
         self._outcome("finished", "failed", "retried", "timeout", "stopped")
         self._put_back()
@@ -216,8 +217,8 @@ class Stage:
         for _ in range(6):
             self.queue().enqueue(shop.send_mail, "welcome")
         self.queue().enqueue(shop.count_under_our_name)
-        self._until("sum(rqk_user_metrics_dropped_total)", 1)
-        self._until("sum(shop_mails_sent_total)", 1)
+        self.until("sum(rqk_user_metrics_dropped_total)", 1)
+        self.until("sum(shop_mails_sent_total)", 1)
 
     def worker_killed(self) -> None:
         """One worker dies in the middle of a job; elsewhere a zygote dies."""
@@ -230,25 +231,25 @@ class Stage:
         zygote = wait_until(lambda: other.zygote, 10, "a zygote")
         assert zygote is not None
         zygote.kill()
-        self._until("sum(rqk_janitor_jobs_total)", 1)
+        self.until("sum(rqk_janitor_jobs_total)", 1)
         self.workers[number] = self._worker(number).wait_ready()
-        self._until("sum(rqk_zygote_restarts_total)", 1)
+        self.until("sum(rqk_zygote_restarts_total)", 1)
 
     def no_worker(self) -> None:
         """Jobs come to a queue that nobody serves."""
         for _ in range(5):
             self.queue("orphan").enqueue(jobs.add, 1)
-        self._until('rqk_queue_depth{queue="orphan", state="queued"}', 5)
+        self.until('rqk_queue_depth{queue="orphan", state="queued"}', 5)
 
     def late_schedule(self) -> None:
         """A scheduled job that is two minutes late, in a queue without a scheduler."""
         self.queue("nightly").enqueue_at(datetime.now(UTC) - timedelta(minutes=2), jobs.add, 1)
-        self._until("max(rqk_scheduler_lag_seconds)", 60)
+        self.until("max(rqk_scheduler_lag_seconds)", 60)
 
     def suspended(self) -> None:
         """`rqk suspend`; `resume` comes after the scene."""
         self._rqk("suspend")
-        self._until("max(rqk_suspended)", 1)
+        self.until("max(rqk_suspended)", 1)
 
     def resume(self) -> None:
         """Go on."""
@@ -269,7 +270,7 @@ class Stage:
         """The server's limit comes down to just above what it uses."""
         used: int = self.client.info("memory")["used_memory"]
         self.client.config_set("maxmemory", used + (used >> 4))
-        self._until('max(rqk_redis_memory_bytes{class="max"})', 1)
+        self.until('max(rqk_redis_memory_bytes{class="max"})', 1)
 
     def redis_roomy(self) -> None:
         """No limit any more."""
@@ -277,14 +278,15 @@ class Stage:
 
     def redis_away(self) -> None:
         """The server is gone."""
+        self._returns = self.prometheus.value("sum(rqk_redis_reconnects_total)") or 0.0
         self.server.kill()
-        self._until("1 - max(rqk_exporter_redis_up)", 1)
+        self.until("1 - max(rqk_exporter_redis_up)", 1)
 
     def redis_back(self) -> None:
         """The server is there again, and the workers have found it."""
-        before = self.prometheus.value("sum(rqk_redis_reconnects_total)") or 0.0
         self.server.start()
-        self._until("sum(rqk_redis_reconnects_total)", before + 2)
+        self.until("sum(rqk_redis_reconnects_total)", self._returns + 2)
+        self.until("min(rqk_exporter_redis_up)", 1)
 
     def scaled(self, start: float, end: float) -> None:
         """The pool grew and shrank beside the other scenes; its alert was lit somewhere in between."""
@@ -296,7 +298,7 @@ class Stage:
     def no_leader(self) -> None:
         """The leader stops being it."""
         self.operators.leader.resign()
-        self._until("1 - max(rqk_operator_leader)", 1)
+        self.until("1 - max(rqk_operator_leader)", 1)
 
 
 def _scrape(job: str, targets: list[str], **labels: str) -> dict[str, Any]:
@@ -333,15 +335,16 @@ def play(directory: Path) -> Iterator[Played]:
         with stage.scene(
             *(Scenario.LATE, Scenario.NO_PODS, Scenario.STUCK_RETIRING, Scenario.BLIND, Scenario.OPERATOR_ERRORS)
         ):
-            stage._until('sum(increase(rqk_operator_errors_total{kind="kubernetes"}[1m]))', 6)
+            stage.until('sum(increase(rqk_operator_errors_total{kind="kubernetes"}[1m]))', 6)
         stage.operators.trouble.clear()
         wait_until(lambda: stage.operators.back_at_zero, 60, "the pool to be back at zero", every=0.1)
         away = time.time()
+        stage.settle()  # there must be a look at Redis before it goes
         # Heartbeats are a minute old a minute from now: Prometheus is asked for that moment.
         with stage.scene(Scenario.REDIS_AWAY, ahead=65):
             stage.redis_away()
         stage.redis_back()
-        stage._scraped()
+        stage.settle()
         stage.played.spans[Scenario.REDIS_AWAY] = (away, time.time())
         stage.operators.stand_still.set()
         with stage.scene(Scenario.STUCK_OPERATOR, ahead=35):

@@ -207,7 +207,7 @@ _OPERATOR = Row(
             Unit.COUNT,
             Scenario.SCALING,
             (
-                Query("max by (instance, version, python) (rqk_operator_build_info)", "running"),
+                Query("max by (instance, version, python) (rqk_operator_build_info)", "running", hidden=True),
                 Query("max by (instance) (rqk_operator_leader)", "leads"),
             ),
             width=16,

@@ -33,7 +33,7 @@ def _workers(state: str) -> str:
 _OVERVIEW = Row(
     "Overview",
     (
-        stat("RQ workers", "Registered workers.", f"count(rq_workers{{{_ONE}}}) or vector(0)", Scenario.WORK, width=4),
+        stat("RQ workers", "Registered workers.", f"count(rq_workers{{{_ONE}}}) or vector(0)", Scenario.WORK, height=6),
         stat(
             "Average time of a scrape",
             "How long the exporter needs to ask Redis.",
@@ -41,7 +41,7 @@ _OVERVIEW = Row(
             f" / sum(rate(rq_request_processing_seconds_count{{{_ONE}}}[{RANGE}]))",
             Scenario.WORK,
             Unit.SECONDS,
-            width=4,
+            height=6,
             bad_from=0.5,
         ),
         Panel(
@@ -52,6 +52,7 @@ _OVERVIEW = Row(
             Scenario.WORK,
             (Query(_workers("busy"), "busy"), Query(_workers("idle"), "idle")),
             width=16,
+            height=6,
         ),
         Panel(
             "Current jobs",
@@ -168,7 +169,7 @@ _WORKERS = Row(
             Unit.COUNT,
             Scenario.WORK,
             (
-                Query(f"max by (name, queues, state) (rq_workers{{{_ONE}}})", "registered"),
+                Query(f"max by (name, queues, state) (rq_workers{{{_ONE}}})", "registered", hidden=True),
                 Query(f"max by (name, queues) (rq_workers_success_total{{{_ONE}}})", "successful"),
                 Query(f"max by (name, queues) (rq_workers_failed_total{{{_ONE}}})", "failed"),
                 Query(f"max by (name, queues) (rq_workers_working_time_total{{{_ONE}}})", "working time", Unit.SECONDS),

@@ -60,9 +60,9 @@ _WHO = Row(
             Unit.COUNT,
             Scenario.WORK,
             (
-                Query(f"max by (instance, worker, queues) (rqk_worker_info{{{_ONE}}})", "up"),
-                Query(f"max by (instance, state) (rqk_worker_state{{{_ONE}}} == 1)", "in state"),
-                Query(f"max by (instance, version, python) (rqk_build_info{{{_ONE}}})", "build"),
+                Query(f"max by (instance, worker, queues) (rqk_worker_info{{{_ONE}}})", "up", hidden=True),
+                Query(f"max by (instance, state) (rqk_worker_state{{{_ONE}}} == 1)", "in state", hidden=True),
+                Query(f"max by (instance, version, python) (rqk_build_info{{{_ONE}}})", "build", hidden=True),
                 Query(f"max by (instance) ({_HEARTBEAT})", "heartbeat", Unit.SECONDS),
                 Query(f"sum by (instance) (rqk_jobs_running{{{_ONE}}})", "running"),
             ),
