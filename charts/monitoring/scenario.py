@@ -9,7 +9,7 @@ class Scenario(Enum):
     """A situation, and what a reader of the tables should imagine."""
 
     WORK = "workers run jobs that finish, fail, are retried, time out, are stopped and are put back"
-    CRASH = "a job's process kills itself; another takes more memory than it may"
+    CRASH = "a job's process is killed in the middle of it"
     WORKER_KILLED = "a worker is killed in the middle of a job, and another one finds the job"
     REDIS_AWAY = "Redis goes away and comes back"
     NO_WORKER = "jobs wait in a queue that nobody serves"
