@@ -1,6 +1,6 @@
-"""Make what follows from elsewhere: the chart's schema, its README and its copy of the CRD.
+"""Make what follows from elsewhere: the chart's schema, its README, its copy of the CRD, and docs/pools.md.
 
-``python charts/generate.py`` writes them, ``--check`` only says (code 1) which are out of date.
+``python -m charts.generate`` writes them, ``--check`` only says (code 1) which are out of date.
 The source of schema and README is ``values.yaml`` with its comments; the source of the CRD, and of the schema of
 ``pools.*.spec``, is the pool's model.
 """
@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from charts.pool_reference import pool_reference
 from rqk.autoscale.crd import render_yaml
 from rqk.autoscale.model import Pool
 
@@ -320,19 +321,20 @@ def made() -> dict[Path, str]:
         CHART / "values.schema.json": json.dumps(schema_of(values), indent=2, ensure_ascii=False) + "\n",
         CHART / "README.md": readme_of(values),
         CHART / "files" / "crd.yaml": render_yaml(),
+        CHART.parent.parent / "docs" / "pools.md": pool_reference(),
     }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Code 0 if all is written or in step, 1 if ``--check`` found something."""
-    parser = argparse.ArgumentParser(prog="python charts/generate.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m charts.generate", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; say which files are out of date")
     check = parser.parse_args(argv).check
     stale = {path: text for path, text in made().items() if not path.exists() or path.read_text() != text}
     for path, text in stale.items():
         name = path.relative_to(CHART.parent.parent)
         if check:
-            print(f"{name} is out of date; run: python charts/generate.py", file=sys.stderr)
+            print(f"{name} is out of date; run: python -m charts.generate", file=sys.stderr)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)

@@ -13,9 +13,9 @@ from tests.chart.helm import CHART, PROJECT
 
 
 def test_schema_readme_and_crd_are_in_step() -> None:
-    """`python charts/generate.py` writes them."""
+    """`python -m charts.generate` writes them."""
     done = subprocess.run(
-        [sys.executable, "charts/generate.py", "--check"], cwd=PROJECT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "charts.generate", "--check"], cwd=PROJECT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
