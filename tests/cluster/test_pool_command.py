@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from rqk.autoscale.crd import render_crd
-from rqk.cli.pool import run
+from rqk.cli.pool import complete, run
 from rqk.cli.pools_cluster import Cluster, LogWish, Place
 from tests.kube.access import Access
 from tests.kube.client import Client, wait_for
@@ -38,6 +38,14 @@ class Pools:
         self._capfd = capfd
         self.where: tuple[str, ...] = (f"--kubeconfig={client.kubeconfig}", f"--namespace={client.namespace}")
         self.out = self.err = ""
+
+    def forget(self) -> None:
+        """Whatever was said so far."""
+        self._capfd.readouterr()
+
+    def said(self) -> str:
+        """What was said since."""
+        return self._capfd.readouterr().out
 
     def __call__(self, command: str, *words: str) -> int:
         self._capfd.readouterr()
@@ -206,6 +214,20 @@ def test_logs_of_all_workers_and_of_those_that_come_later(pools: Pools) -> None:
     finally:
         stop.set()
         reader.join(10)
+
+
+def test_kubectl_completes_commands_and_names(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    def completed(*words: str) -> list[str]:
+        monkeypatch.setattr("sys.argv", ["kubectl_complete-rqk", *words])
+        pools.forget()
+        with pytest.raises(SystemExit):
+            complete()
+        return [line.partition("\t")[0] for line in pools.said().splitlines()]
+
+    assert completed("pa") == ["pause", ":4"]
+    assert completed(*pools.where, "pause", "sh") == [":4"]  # options go behind the command
+    assert completed("pause", *pools.where, "sh") == ["shop", ":4"]
+    assert completed("list", "-o", "j") == ["json", ":4"]
 
 
 def test_a_server_that_is_not_there(pools: Pools, tmp_path: Any) -> None:
