@@ -142,7 +142,7 @@ class FakeWorker:
 
 def expire(client: redis_py.Redis, claimed: Claimed) -> None:
     """Let a lease end now, as if its worker had been silent."""
-    client.zadd(keys.started(claimed.queue), {keys.lease(claimed.job_id, claimed.execution_id): 1})
+    client.zadd(keys.started(claimed.queue), {keys.lease(claimed.job_id, claimed.execution_id): 1}, xx=True)
 
 
 TALLY = Tally(1, 0, 2.5)

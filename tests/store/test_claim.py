@@ -183,7 +183,6 @@ def test_one_of_each_queue(redis: Client) -> None:
     assert (at(redis, keys.queue("high")), at(redis, keys.queue("low"))) == (["h2"], ["l1"])
 
 
-@pytest.mark.xfail(strict=True, reason="TESTS 5: they come back in reverse")
 def test_several_of_one_queue_keep_their_order(redis: Client) -> None:
     put(redis, "a", "b", "c")
     worker = FakeWorker(redis, "w")

@@ -16,7 +16,7 @@ from rqk.core.codec import decode_job
 from rqk.core.moves import Policy
 from rqk.core.states import JobStatus
 from rqk.store import leases, registries, transitions
-from rqk.store.transitions import Claimed, Held, Requeued, Settled
+from rqk.store.transitions import Claimed, Held, Requeued, Settled, Stored
 from rqk.worker import upkeep
 from tests.store.stage import WALL, FakeWorker, expire, new, put
 
@@ -47,6 +47,9 @@ class Open:
     worker: FakeWorker
     claimed: Claimed
     fenced: bool = False  # its lease is over: its word must not count
+    superseded: bool = (
+        False  # its job was enqueued anew: its word must not count, whether or not its lease is still there
+    )
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -62,12 +65,10 @@ class Interleavings(RuleBasedStateMachine):
         self.written: Counter[str] = Counter()
         self.gone: set[str] = set(IDS)  # ids without a job now
 
-    # What a test may not do to an id: see tests/store/test_settle.py and test_manage.py for what happens then.
-    def _runs(self, job_id: str) -> bool:
-        return any(one.claimed.job_id == job_id and not one.fenced for one in self.open)
-
-    def _in_transit(self, job_id: str) -> bool:
-        return any(job_id.encode() in self._members(keys.intermediate(queue)) for queue in QUEUES)
+    def _supersede(self, job_id: str) -> None:
+        """The id begins a new life: attempts at the former one must not count any more."""
+        for one in self.open:
+            one.superseded |= one.claimed.job_id == job_id
 
     def _members(self, key: str) -> list[bytes]:
         found: Any = self.client.lrange(key, 0, -1)
@@ -83,13 +84,15 @@ class Interleavings(RuleBasedStateMachine):
     )
     def enqueue(self, job_id: str, queue: str, place: Any, retries: int, parent: str | None, unique: bool) -> None:
         """A producer stores a job, perhaps under an id that is in use."""
-        if self._runs(job_id) or self._in_transit(job_id) or parent == job_id:
+        if parent == job_id:
             return
         depends = (parent,) if parent is not None and place != "due" else ()
         status = JobStatus.SCHEDULED if place == "due" else JobStatus.QUEUED
         fields = {"retries_left": retries, "status": status}
-        put(self.client, new(job_id, queue, fields=fields, place=place, due=5, depends_on=depends, unique=unique))
-        self.gone.discard(job_id)
+        job = new(job_id, queue, fields=fields, place=place, due=5, depends_on=depends, unique=unique)
+        if put(self.client, job)[0] is not Stored.DUPLICATE:
+            self.gone.discard(job_id)
+            self._supersede(job_id)
 
     @rule(number=workers)
     def claim(self, number: int) -> None:
@@ -137,7 +140,9 @@ class Interleavings(RuleBasedStateMachine):
             ),
         }[how]()
         done = one.worker.settle(one.claimed, move, one.worker.ask() if go_on else None)
-        if one.fenced:
+        if one.superseded:
+            assert done.settled is not Settled.WRITTEN, "a former life writes into the present one"
+        elif one.fenced:
             assert done.settled is Settled.LEASE_LOST
         else:
             assert done.settled in (Settled.WRITTEN, Settled.CANCELED)
@@ -150,7 +155,7 @@ class Interleavings(RuleBasedStateMachine):
     def lease_ends(self, data: st.DataObject, policy: Policy) -> None:
         """A worker was silent for too long; a janitor judges the attempt."""
         one = data.draw(st.sampled_from(self.open))
-        if one.fenced:
+        if one.fenced or one.superseded:
             return
         expire(self.client, one.claimed)
         lease = keys.lease(one.claimed.job_id, one.claimed.execution_id)
@@ -170,17 +175,16 @@ class Interleavings(RuleBasedStateMachine):
     @rule(job_id=ids, release=st.booleans(), leave=st.booleans())
     def cancel(self, job_id: str, release: bool, leave: bool) -> None:
         """Somebody cancels."""
-        if not self._in_transit(job_id):
-            transitions.cancel(self.client, job_id, WALL, release_dependents=release, leave_dependencies=leave)
+        transitions.cancel(self.client, job_id, WALL, release_dependents=release, leave_dependencies=leave)
 
     @rule(job_id=ids)
     def requeue(self, job_id: str) -> None:
         """Somebody requeues, from whatever registry the job is in."""
         found: Any = self.client.hmget(keys.job(job_id), "status", "origin")
         status, origin = (raw.decode() if raw else "" for raw in found)
-        if not self._runs(job_id) and status in registries.KEYS:
-            done = transitions.requeue(self.client, status, origin, job_id, WALL, at_front=True)
-            assert (done is Requeued.DONE) or status == "started"
+        if status in registries.KEYS and status != "started":
+            assert transitions.requeue(self.client, status, origin, job_id, WALL, at_front=True) is Requeued.DONE
+            self._supersede(job_id)
 
     @rule(job_id=ids, dependents=st.booleans())
     def delete(self, job_id: str, dependents: bool) -> None:
@@ -201,7 +205,7 @@ class Interleavings(RuleBasedStateMachine):
         """A sign of life holds leases and revives none."""
         worker = self.workers[number]
         for one in self.open:
-            if one.worker is worker:
+            if one.worker is worker and not one.superseded:
                 assert worker.beat(one.claimed, "busy").lease == ("lost" if one.fenced else "held")
 
     def _existing(self) -> set[str]:
@@ -227,20 +231,22 @@ class Interleavings(RuleBasedStateMachine):
                 pipe.hget(keys.job(job_id), "status")
                 pipe.xrange(keys.results(job_id))
             answers = iter(pipe.execute())
+        former = {keys.lease(one.claimed.job_id, one.claimed.execution_id) for one in self.open if one.superseded}
         found: dict[str, list[str]] = {job_id: [] for job_id in IDS}
         held: set[str] = set()
         for _ in QUEUES:
             for label in ("queue", "intermediate", *registry_names):
-                for member in next(answers):
-                    found[keys.parse_lease(member.decode())[0]].append(label)
-                    held |= {member.decode()} if label == "started" else set()
+                for member in (text for raw in next(answers) if (text := raw.decode()) not in former):
+                    found[keys.parse_lease(member)[0]].append(label)
+                    held |= {member} if label == "started" else set()
         for job_id, places in found.items():
             raw, entries = next(answers), next(answers)
             self._is_in_one_place(job_id, None if raw is None else raw.decode(), places)
             told = Counter(fields[b"execution_id"] for _, fields in entries)
             assert all(count == 1 for count in told.values()), f"{job_id} has two outcomes of one attempt: {told}"
         assert all(count <= 1 for count in self.written.values())
-        mine = {keys.lease(one.claimed.job_id, one.claimed.execution_id) for one in self.open if not one.fenced}
+        live = [one.claimed for one in self.open if not (one.fenced or one.superseded)]
+        mine = {keys.lease(claimed.job_id, claimed.execution_id) for claimed in live}
         assert held == mine, "a lease without an attempt, or a live attempt without its lease"
 
     def _is_in_one_place(self, job_id: str, status: str | None, places: list[str]) -> None:

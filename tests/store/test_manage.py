@@ -123,7 +123,6 @@ def test_requeue_of_a_job_that_has_expired_removes_its_entry(redis: Client) -> N
     assert not redis.exists(keys.job("a"))
 
 
-@pytest.mark.xfail(strict=True, reason="TESTS 6: it expires in its queue")
 def test_requeue_keeps_a_failed_job_from_expiring_while_it_waits(redis: Client) -> None:
     """It failed with a failure_ttl of 50 s; back in its queue it waits for as long as it takes."""
     put(redis, new("a", fields={"failure_ttl": 50}))
@@ -153,7 +152,6 @@ def test_delete_of_an_id_in_transit(redis: Client) -> None:
     assert at(redis, keys.intermediate("q")) == []
 
 
-@pytest.mark.xfail(strict=True, reason="TESTS 9: it stays in the intermediate list")
 @pytest.mark.parametrize("deed", ["cancel", "enqueue again"])
 def test_an_id_in_transit_is_taken_out_there(redis: Client, deed: str) -> None:
     put(redis, "a")

@@ -74,7 +74,6 @@ def test_a_read_only_server_is_one_to_wait_for(make_server: MakeServer) -> None:
         put(client, "b")
 
 
-@pytest.mark.xfail(strict=True, reason="TESTS 8: a StoreError, but no StoreUnavailable")
 def test_a_full_server_is_one_to_wait_for(make_server: MakeServer) -> None:
     server = make_server()
     with server.client() as client:

@@ -221,7 +221,6 @@ def test_names_of_dead_workers_go(redis: Client) -> None:
     assert (workers.names(redis), workers.names(redis, "q")) == (["live"], ["live"])
 
 
-@pytest.mark.xfail(strict=True, reason="TESTS 7: they come back in reverse")
 def test_many_stuck_ids_keep_their_order(redis: Client) -> None:
     """Several workers died; each had moved one id, in the order of the queue."""
     stuck(redis, "a", "b", "c")

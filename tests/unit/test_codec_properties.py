@@ -15,7 +15,6 @@ from rqk.core.records import ExecutionRecord, JobRecord, ResultRecord, ResultTyp
 from rqk.core.states import JobStatus
 from rqk.errors import UnreadableJob
 
-BUG_3 = pytest.mark.xfail(strict=True, reason="TESTS 3: KeyError and zlib.error come out of decode_result")
 KNOWN = {name for field in fields(JobRecord) for name in (field.name, field.name.removesuffix("_raw"))} | {
     "dependency_id",
     "id",
@@ -182,10 +181,10 @@ def test_a_traceback_with_halves_of_characters_is_stored_all_the_same(result: Re
 @pytest.mark.parametrize(
     "found",
     [
-        pytest.param({}, id="no type", marks=BUG_3),
+        pytest.param({}, id="no type"),
         pytest.param({b"type": b"9"}, id="an unknown type"),
         pytest.param({b"type": b"1", b"return_value": b"a"}, id="no base64"),
-        pytest.param({b"type": b"2", b"exc_string": b"aGVsbG8="}, id="not compressed", marks=BUG_3),
+        pytest.param({b"type": b"2", b"exc_string": b"aGVsbG8="}, id="not compressed"),
     ],
 )
 def test_bytes_that_are_no_result_are_refused(found: dict[bytes, bytes]) -> None:
