@@ -21,12 +21,12 @@ def screen(pools: Sequence[Pool], now: datetime, *, everywhere: bool = False) ->
     rows = sorted(pools, key=_weight, reverse=True)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     if everywhere:
-        table.add_column("NAMESPACE")
-    table.add_column("POOL", no_wrap=True)
+        table.add_column("NAMESPACE", no_wrap=True, min_width=9)
+    table.add_column("POOL", no_wrap=True, min_width=max((len(pool["metadata"]["name"]) for pool in rows), default=4))
     for name in ("DEPTH", "WAIT"):
-        table.add_column(name, justify="right")
-    table.add_column("WORKERS", no_wrap=True)
-    table.add_column("DESIRED", justify="right")
+        table.add_column(name, justify="right", no_wrap=True, min_width=5)
+    table.add_column("WORKERS", no_wrap=True, min_width=7)
+    table.add_column("DESIRED", justify="right", no_wrap=True, min_width=7)
     table.add_column("WHY", no_wrap=True, overflow="ellipsis", ratio=1)
     largest = max((_number(pool, "replicas") for pool in rows), default=0)
     for pool in rows:

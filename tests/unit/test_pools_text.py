@@ -154,9 +154,9 @@ def test_paused_by_annotation(note: str | None, paused: bool) -> None:
     assert is_paused(noted) is paused
 
 
-def drawn(*pools: dict[str, Any]) -> list[str]:
+def drawn(*pools: dict[str, Any], width: int = 120) -> list[str]:
     """The live view's lines."""
-    console = Console(file=StringIO(), width=120, force_terminal=False)
+    console = Console(file=StringIO(), width=width, force_terminal=False)
     console.print(screen(pools, NOW, everywhere=True))
     assert isinstance(console.file, StringIO)
     return console.file.getvalue().splitlines()
@@ -182,3 +182,12 @@ def test_the_live_view_shows_trouble_in_place_of_the_reason() -> None:
 
 def test_the_live_view_of_nothing_is_empty() -> None:
     assert drawn()[0] == "12:00:00  0 pools, 0 jobs waiting, 0 workers, 0 busy"
+
+
+def test_on_a_narrow_terminal_the_reason_gives_way_and_not_the_numbers() -> None:
+    broken = pool("a-pool-with-a-name")
+    broken["status"]["lastDecision"]["message"] = "a long story " * 20
+    _, _, head, row = drawn(broken, width=80)
+    assert {"DEPTH", "DESIRED"} <= set(head.split())
+    assert "a-pool-with-a-name" in row
+    assert row.rstrip().endswith("…")
