@@ -35,7 +35,7 @@ log = logging.getLogger("rqk.worker")
 
 
 _NOTHING = Tally()
-_TELL_S = 1.0  # between writes of the counts while jobs follow each other without a pause
+_TELL_S = 0.25  # between writes of the counts while jobs follow each other without a pause
 
 
 class Heart:

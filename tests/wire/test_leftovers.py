@@ -222,6 +222,7 @@ KNOWN: dict[str, dict[str, str]] = {
     },
     "requeued": {
         r"field exc_info is 'no such field' instead of 'compressed text'": "RQ writes an empty one, readers take both",
+        r"rq:job:job-1: lives None s instead of 31536000 s": "a job that waits must not expire by the limit of its former end",
         r"field worker_name is b'' instead of b'worker-1'": "a stale name would send stop commands to the wrong worker",
     },
     "repeat_pending": {
@@ -232,6 +233,7 @@ KNOWN: dict[str, dict[str, str]] = {
         r"field (worker_name|last_heartbeat) is .* instead of (b''|'nothing')": "RQ blanks them with a stale save",
     },
     "stopped": {
+        r"field total_working_time is 'something'": "the time until the stop was worked",
         r"field (worker_name|last_heartbeat) is .* instead of (b''|'nothing')": "RQ blanks them with a stale save",
     },
 }
