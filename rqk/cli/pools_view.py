@@ -27,7 +27,8 @@ def screen(pools: Sequence[Pool], now: datetime, *, everywhere: bool = False) ->
         table.add_column(name, justify="right", no_wrap=True, min_width=5)
     table.add_column("WORKERS", no_wrap=True, min_width=7)
     table.add_column("DESIRED", justify="right", no_wrap=True, min_width=7)
-    table.add_column("WHY", no_wrap=True, overflow="ellipsis", ratio=1)
+    # The only column that may be narrowed, so that the numbers keep their width; its text is cut by itself.
+    table.add_column("WHY")
     largest = max((_number(pool, "replicas") for pool in rows), default=0)
     for pool in rows:
         status = pool.get("status") or {}
@@ -78,7 +79,14 @@ def _why(pool: Pool) -> Text:
     redis, ready = condition(pool, "RedisReachable"), condition(pool, "Ready")
     for trouble in (redis, ready):
         if trouble.get("status") == "False":
-            return Text(f"{trouble['reason']}: {trouble.get('message', '')}", style="red")
+            return Text(
+                f"{trouble['reason']}: {trouble.get('message', '')}", style="red", no_wrap=True, overflow="ellipsis"
+            )
     decision = (pool.get("status") or {}).get("lastDecision") or {}
     style = "yellow" if is_paused(pool) else ""
-    return Text(f"{decision.get('reason', '')}  {decision.get('message', '')}".strip(), style=style)
+    return Text(
+        f"{decision.get('reason', '')}  {decision.get('message', '')}".strip(),
+        style=style,
+        no_wrap=True,
+        overflow="ellipsis",
+    )
