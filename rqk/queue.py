@@ -264,7 +264,7 @@ class Queue:
     ) -> Job:
         now = clock.now()
         job, new = self._make(data, now, due=due, unique=unique)
-        if not self.is_async:
+        if not self.is_async and due is None:
             return run_now(job, data.func)
         return self._store(job, new, now, pipeline)
 

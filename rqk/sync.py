@@ -19,25 +19,39 @@ from rqk.store import jobs
 
 
 def run_now(job: Job, func: Callable[..., Any] | str) -> Job:
-    """Run a job's function here and store the outcome. An exception of the function is stored, not raised; no time limit applies."""
+    """Run a job's function here and store the outcome, then call its callback. An exception of the function is stored, not raised.
+
+    No time limits apply, and no retries. Exceptions of callbacks are the caller's.
+    """
     started = clock.now()
     record = replace(job.record, worker_name="sync", started_at=started)
+    value: Any = None
+    failure: BaseException | None = None
     set_current(job)
     try:
-        call = job._decoded()  # noqa: SLF001 - the call as it was made, before any serializer saw it
+        call = job._decoded()
         function = pkgutil.resolve_name(func) if isinstance(func, str) else func
         value = function(*call.args, **call.kwargs)
         if inspect.iscoroutine(value):
             value = asyncio.run(value)
-        attempt = Attempt("", "", started, clock.now())
         raw = None if value is None else job.serializer.dumps(value)
-        move = moves.finished(replace(record, repeats_left=None), attempt, raw, clock.now())
-    except Exception:  # noqa: BLE001 - whatever the user's function raises is its outcome
-        attempt = Attempt("", "", started, clock.now())
-        move = moves.failed(replace(record, retries_left=None), attempt, traceback.format_exc(), clock.now())
+    except Exception as error:
+        failure = error
     finally:
         set_current(None)
+    now = clock.now()
+    attempt = Attempt("", "", started, now)
+    if failure is None:
+        move = moves.finished(replace(record, repeats_left=None), attempt, raw, now)
+    else:
+        move = moves.failed(replace(record, retries_left=None), attempt, "".join(traceback.format_exception(failure)), now)
     move = move._replace(fields={**move.fields, "worker_name": b"sync"})
     jobs.store_ended(job.connection, job.id, record.origin or "", encode_job(record), move)
-    job.refresh() if move.job_ttl != "0" else None
+    if move.job_ttl != "0":
+        job.refresh()
+    if failure is None and record.success_callback_name:
+        pkgutil.resolve_name(record.success_callback_name)(job, job.connection, value)
+    elif failure is not None and record.failure_callback_name:
+        callback = pkgutil.resolve_name(record.failure_callback_name)
+        callback(job, job.connection, type(failure), failure, failure.__traceback__)
     return job

@@ -71,6 +71,11 @@ class Runner:
             numbers.append(task.horse.sock.fileno())
         return numbers
 
+    @staticmethod
+    def writing(task: Task | None) -> int | None:
+        """The socket of a horse that has not got the whole of its job yet; such a job is larger than a socket's buffer."""
+        return task.horse.sock.fileno() if task is not None and task.horse is not None and task.horse.outgoing else None
+
     def due_at(self, task: Task | None) -> float:
         """When something is to be done by the clock."""
         due = self._ask_again_at

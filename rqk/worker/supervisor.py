@@ -84,7 +84,7 @@ class Supervisor:
 
     def step(self) -> None:
         """Wait for the next thing to happen, then do what follows from it."""
-        self.watchers.wait(self._sources(), self._patience())
+        self.watchers.wait(self._sources(), self._patience(), self.runner.writing(self.task))
         now = self.turned_at = self.monotonic()
         self._heed_stop(now)
         for event in self.runner.look(self.task, now):

@@ -12,12 +12,12 @@ class Watchers:
     def __init__(self) -> None:
         self._ready: dict[str, list[int]] = {}
 
-    def wait(self, sources: dict[int, str], seconds: float) -> None:
-        """Wait until one can be read or the time is over; signals end the wait through their own descriptor."""
+    def wait(self, sources: dict[int, str], seconds: float, writing: int | None = None) -> None:
+        """Wait until one can be read, ``writing`` can take more, or the time is over; signals have a descriptor of their own."""
         poller = select.poll()
         for fileno in sources:
             if fileno >= 0:
-                poller.register(fileno, select.POLLIN)
+                poller.register(fileno, select.POLLIN if fileno != writing else select.POLLIN | select.POLLOUT)
         self._ready = {}
         for fileno, _ in poller.poll(ceil(seconds * 1000)):
             self._ready.setdefault(sources[fileno], []).append(fileno)

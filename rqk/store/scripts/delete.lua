@@ -18,9 +18,7 @@ while #todo > 0 do
         redis.call('LREM', intermediate_key(q), 0, id)
       end
       for _, registry in ipairs({ 'finished', 'failed', 'deferred', 'scheduled', 'canceled', 'ready' }) do redis.call('ZREM', K[registry] .. q, id) end
-      for _, ex in ipairs(redis.call('ZRANGE', K.executions .. id, 0, -1)) do
-        end_execution(id, ex, q, redis.call('HGET', K.execution .. id .. ':' .. ex, 'worker_name') or '')
-      end
+      end_executions(id, q)
       if job[3] then
         redis.call('ZREM', K.rl .. job[3] .. ':rate_limited', id)
         free_slot(id, job[3], date)

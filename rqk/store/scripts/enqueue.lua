@@ -14,6 +14,7 @@ local function forget(id)
     redis.call('LREM', list_key(q), 0, id)
     redis.call('LREM', intermediate_key(q), 0, id)
   end
+  end_executions(id, q)
   redis.call('ZREM', K.finished .. q, id); redis.call('ZREM', K.failed .. q, id); redis.call('ZREM', K.canceled .. q, id)
   redis.call('ZREM', K.scheduled .. q, id); redis.call('ZREM', K.deferred .. q, id); redis.call('ZREM', K.ready .. q, id)
   redis.call('DEL', job_key(id), dependencies_key(id))

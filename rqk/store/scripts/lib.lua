@@ -121,6 +121,13 @@ local function delete_job(id)
   redis.call('DEL', job_key(id), dependents_key(id), dependencies_key(id), K.results .. id)
 end
 
+-- Attempts of a former life of a job may not write into the new one.
+local function end_executions(id, q)
+  for _, ex in ipairs(redis.call('ZRANGE', K.executions .. id, 0, -1)) do
+    end_execution(id, ex, q, redis.call('HGET', K.execution .. id .. ':' .. ex, 'worker_name') or '')
+  end
+end
+
 local LEFTOVER = { finished = true, failed = true, stopped = true, canceled = true }
 
 -- One job from the first queue that has one, started under a lease, in the order given.
@@ -153,9 +160,7 @@ local function claim()
       if data and not LEFTOVER[status] and not (status == 'started' and is_running(id, origin or q)) then
         local home = (origin and origin ~= '') and origin or q
         local mark = id .. ':' .. ex
-        for _, former in ipairs(redis.call('ZRANGE', K.executions .. id, 0, -1)) do  -- an attempt of a former life may not write any more
-          end_execution(id, former, home, redis.call('HGET', K.execution .. id .. ':' .. former, 'worker_name') or '')
-        end
+        end_executions(id, home)
         redis.call('HSET', K.execution .. mark, 'id', ex, 'job_id', id, 'worker_name', w, 'created_at', epoch, 'last_heartbeat', epoch)
         redis.call('EXPIRE', K.execution .. mark, lease + 60)
         redis.call('ZADD', K.executions .. id, NOW + lease + 60, ex)

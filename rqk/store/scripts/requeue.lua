@@ -5,6 +5,7 @@ local registry, q, id, front, date = arg(), arg(), arg(), arg() == '1', arg()
 if redis.call('ZREM', K[registry] .. q, id) == 0 then return 0 end
 if redis.call('HEXISTS', job_key(id), 'data') == 0 then return -1 end
 local origin = redis.call('HGET', job_key(id), 'origin')
+end_executions(id, q)
 for _, key in ipairs({ job_key(id), dependents_key(id), dependencies_key(id) }) do redis.call('PERSIST', key) end  -- its ended life had a limit
 redis.call('HSET', job_key(id), 'started_at', '', 'ended_at', '', 'worker_name', '')
 redis.call('HDEL', job_key(id), 'exc_info', 'rqk_deliveries')
