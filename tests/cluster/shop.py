@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -194,10 +195,8 @@ for one, status in zip(ids, pipe.execute()): answer[one] = status.decode() if st
 
     def ran(self, what: str = "ran") -> dict[str, int]:
         """How often each word was counted."""
-        found: dict[str, int] = self.run(
-            f'answer = {{k.decode(): int(v) for k, v in client.hgetall("shop:{what}").items()}}'
-        )
-        return found
+        words: list[str] = self.run(f'answer = [it.decode().split()[0] for it in client.smembers("shop:{what}")]')
+        return dict(Counter(words))
 
     def pool(self, name: str = "pool", *, wait: bool = True, **changes: Any) -> Pool:
         """Apply a pool; ``changes`` are merged into its spec."""
