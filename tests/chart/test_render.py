@@ -151,6 +151,21 @@ def test_the_job_may_apply_its_own_pools_and_nothing_else(helm: Helm) -> None:
     assert roles["default"][0]["resourceNames"] == ["rqk-pool-mail"]
 
 
+def test_an_upgrade_of_the_chart_alone_replaces_no_pod(helm: Helm, tmp_path: Path) -> None:
+    later = tmp_path / "rqk"
+    shutil.copytree(CHART, later)
+    about = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    (later / "Chart.yaml").write_text(yaml.safe_dump({**about, "version": "9.9.9"}))
+    values = {"redis": {"enabled": True}, "exporter": {"enabled": True}}
+
+    def templates(chart: Path) -> dict[str, Any]:
+        made = helm.template(values, chart=chart)
+        return {it["metadata"]["name"]: it["spec"]["template"] for it in made if it["kind"] == "Deployment"}
+
+    assert len(templates(later)) == 3
+    assert templates(later) == templates(CHART)
+
+
 def test_a_release_without_pools_has_no_job(helm: Helm) -> None:
     assert "Job" not in kinds(helm.template())
 

@@ -50,6 +50,15 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end }}
 {{- end -}}
 
+{{/* Labels of a component's pods: none that an upgrade of the chart changes, since that would replace the pods. Takes {root, component}. */}}
+{{- define "rqk.podLabels" -}}
+{{ include "rqk.selectorLabels" . }}
+app.kubernetes.io/part-of: rqk
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{/* An image's full name. Takes {root, image}. */}}
 {{- define "rqk.image" -}}
 {{- $registry := default .image.registry .root.Values.global.imageRegistry -}}
