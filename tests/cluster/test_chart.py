@@ -161,16 +161,16 @@ def older_chart(folder: Path) -> Path:
 def test_upgrade_with_running_jobs_loses_none_and_brings_the_crd_up_to_date(
     release: Release, alone: None, tmp_path: Path
 ) -> None:
-    client, jobs = release.client, 12
+    client, jobs = release.client, 24
     release.install({**DEVELOPMENT, "pools": {"shop": POOL}}, chart=older_chart(tmp_path))
-    release.enqueue("default", jobs, 4)
+    release.enqueue("default", jobs, 5)
     release.wait_replicas("shop", 3)
     workers = {pod["metadata"]["uid"] for pod in client.items("pods", "rqk.dev/pool=shop")}
 
     release.install({**DEVELOPMENT, "pools": {"shop": POOL}, "operator": {"podAnnotations": {"version": "next"}}})
     assert not release.all_finished(jobs), "the jobs were done before the upgrade: make them longer"
     assert {pod["metadata"]["uid"] for pod in client.items("pods", "rqk.dev/pool=shop")} <= workers
-    wait_for(lambda: release.all_finished(jobs), 90, "all jobs")
+    wait_for(lambda: release.all_finished(jobs), 120, "all jobs")
     assert set(release.tally(jobs)["runs"]) == {1}
     release.wait_replicas("shop", 0)
 
