@@ -35,7 +35,7 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 BASE: dict[str, Any] = {
-    "operator": {"image": image(OPERATOR), "env": [{"name": "USER", "value": "rqk"}]},
+    "operator": {"image": image(OPERATOR)},
     "worker": {"image": image(WORKER)},
     "redis": {"image": image(VALKEY_IMAGE)},
 }

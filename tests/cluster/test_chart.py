@@ -286,7 +286,7 @@ def test_the_steps_of_make_kind_that_need_no_docker(cluster: Access, release: Re
         return done.stdout
 
     sets = [word for key, value in valkey.items() for word in ("--set", f"redis.image.{key}={value}")]
-    step("install", *sets, "--set", "operator.env[0].name=USER", "--set", "operator.env[0].value=rqk")
+    step("install", *sets)
     step("sample")
     wait_for(lambda: client.ready_pods("rqk.dev/pool=sample"), 60, "workers for the sample app's jobs")
     assert "make kind-delete" in step("hints")
