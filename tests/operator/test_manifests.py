@@ -1,0 +1,256 @@
+"""From a pool to its Deployment and the rest; and manifests/ says what the code says."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from rqk_operator.manifests import deployment, digest, optional_children
+from rqk_operator.names import MANIFEST_NOTE, REDIS_NOTE
+
+from rqk.autoscale.crd import render_yaml
+from rqk.autoscale.manifest import load_pools, parse_pool
+from rqk.autoscale.model import Pool
+from rqk.errors import BadPool
+
+ROOT = Path(__file__).resolve().parents[2]
+MANIFESTS = ROOT / "manifests"
+
+
+def pool(**spec: Any) -> Pool:
+    whole: dict[str, Any] = {
+        "queues": ["high", "low"],
+        "redis": {"url": "redis://redis:6379/0"},
+        "scaling": {"targetDepthPerWorker": 10},
+        "worker": {"image": "shop:1"},
+        **spec,
+    }
+    meta = {"name": "shop", "namespace": "ns", "uid": "u1", "generation": 1}
+    return parse_pool({"apiVersion": "rqk.dev/v1beta1", "kind": "RQWorkerPool", "metadata": meta, "spec": whole})
+
+
+def template_of(made: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = made["spec"]["template"]
+    return found
+
+
+def worker_of(made: dict[str, Any]) -> dict[str, Any]:
+    (found,) = [it for it in template_of(made)["spec"]["containers"] if it["name"] == "worker"]
+    assert isinstance(found, dict)
+    return found
+
+
+def env_of(made: dict[str, Any]) -> dict[str, Any]:
+    return {it["name"]: it for it in worker_of(made)["env"]}
+
+
+def test_the_number_of_replicas_is_nobodys_business_here() -> None:
+    assert "replicas" not in deployment(pool(), "f")["spec"]
+
+
+def test_the_deployment_belongs_to_the_pool_and_goes_with_it() -> None:
+    (owner,) = deployment(pool(), "f")["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["uid"], owner["controller"]) == ("RQWorkerPool", "shop", "u1", True)
+    assert "finalizers" not in deployment(pool(), "f")["metadata"]
+
+
+def test_the_command_says_what_the_pool_says() -> None:
+    worker = {
+        "image": "shop:1",
+        "preload": ["shop.jobs", "shop.mail"],
+        "recycleAfter": 5,
+        "jobMemoryLimit": "512Mi",
+        "abandoned": "Requeue",
+        "graceSeconds": 90,
+        "withScheduler": False,
+        "metricsPort": 9000,
+    }
+    made = deployment(pool(worker=worker), "f")
+    assert worker_of(made)["command"] == [
+        *("rqk", "worker", "--preload", "shop.jobs", "--preload", "shop.mail", "--recycle-after", "5"),
+        *("--abandoned", "requeue", "--grace", "85", "--wait-for-redis", "60", "--job-memory-limit", "512Mi"),
+        *("--no-scheduler", "--metrics-port", "9000", "--", "high", "low"),
+    ]
+    assert template_of(made)["spec"]["terminationGracePeriodSeconds"] == 90
+    assert worker_of(made)["ports"] == [{"name": "metrics", "containerPort": 9000, "protocol": "TCP"}]
+
+
+def test_a_queue_whose_name_looks_like_a_variable_stays_as_it_is() -> None:
+    assert worker_of(deployment(pool(queues=["$(HOME)"]), "f"))["command"][-1] == "$$(HOME)"
+
+
+def test_the_pods_satisfy_the_restricted_profile() -> None:
+    made = deployment(pool(), "f")
+    spec, container = template_of(made)["spec"], worker_of(made)
+    assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert spec["automountServiceAccountToken"] is False
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]
+
+
+def test_a_worker_that_retires_is_seen_with_one_probe() -> None:
+    container = worker_of(deployment(pool(), "f"))
+    assert container["readinessProbe"]["failureThreshold"] == 1
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["startupProbe"]["httpGet"]["path"] == "/healthz"
+
+
+def test_a_worker_of_another_make_has_no_probes_and_its_own_command() -> None:
+    container = worker_of(deployment(pool(worker={"image": "x", "command": ["rq", "worker", "high"]}), "f"))
+    assert container["command"] == ["rq", "worker", "high"]
+    assert not {"livenessProbe", "readinessProbe", "startupProbe", "ports"} & set(container)
+
+
+def test_the_template_is_merged_under_what_the_operator_sets() -> None:
+    template = {
+        "metadata": {"labels": {"team": "media", "rqk.dev/pool": "stolen"}, "annotations": {"a": "b"}},
+        "spec": {
+            "nodeSelector": {"pool": "spot"},
+            "terminationGracePeriodSeconds": 1,
+            "securityContext": {"runAsUser": 1234},
+            "containers": [
+                {
+                    "name": "worker",
+                    "image": "other:1",
+                    "env": [{"name": "RQ_REDIS_URL", "value": "redis://elsewhere"}, {"name": "X", "value": "y"}],
+                    "volumeMounts": [{"name": "scratch", "mountPath": "/scratch"}],
+                    "securityContext": {"readOnlyRootFilesystem": False},
+                    "readinessProbe": {"periodSeconds": 9},
+                },
+                {"name": "side", "image": "side:1"},
+            ],
+            "volumes": [{"name": "scratch", "emptyDir": {}}, {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}],
+        },
+    }
+    made = deployment(pool(template=template), "f")
+    spec, container = template_of(made)["spec"], worker_of(made)
+    assert template_of(made)["metadata"]["labels"]["team"] == "media"
+    assert template_of(made)["metadata"]["labels"]["rqk.dev/pool"] == "shop"
+    assert template_of(made)["metadata"]["annotations"] == {
+        "a": "b",
+        REDIS_NOTE: "f",
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": "9727",
+        "prometheus.io/path": "/metrics",
+    }
+    assert spec["nodeSelector"] == {"pool": "spot"}
+    assert spec["terminationGracePeriodSeconds"] == 300
+    assert spec["securityContext"]["runAsUser"] == 1234
+    assert container["image"] == "shop:1"
+    assert env_of(made)["RQ_REDIS_URL"] == {"name": "RQ_REDIS_URL", "value": "redis://redis:6379/0"}
+    assert env_of(made)["X"] == {"name": "X", "value": "y"}
+    assert container["securityContext"]["readOnlyRootFilesystem"] is False
+    assert container["readinessProbe"]["periodSeconds"] == 9
+    assert [it["name"] for it in spec["containers"]] == ["worker", "side"]
+    assert {it["name"]: it for it in spec["volumes"]}["tmp"] == {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ({"spec": {"containers": {"name": "x"}}}, "spec.template.spec.containers"),
+        ({"spec": {"containers": [{"image": "x"}]}}, "each with a name"),
+        ({"kind": "Pod"}, "spec.template.kind"),
+        ({"spec": [1]}, "spec.template.spec: must be an object"),
+    ],
+)
+def test_a_template_that_cannot_be_merged_is_refused_with_its_field(template: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadPool, match=words.replace(".", r"\.")):
+        deployment(pool(template=template), "f")
+
+
+def test_a_pool_without_an_image_says_so() -> None:
+    with pytest.raises(BadPool, match=r"spec\.worker\.image"):
+        deployment(pool(worker={}), "f")
+
+
+def test_a_url_in_a_secret_stays_there() -> None:
+    made = deployment(pool(redis={"urlFrom": {"secretKeyRef": {"name": "s", "key": "url"}}}), "f")
+    assert env_of(made)["RQ_REDIS_URL"]["valueFrom"] == {"secretKeyRef": {"name": "s", "key": "url"}}
+
+
+def test_users_variables_cannot_hide_who_the_worker_is() -> None:
+    variables = [
+        {"name": "RQK_POD_NAME", "value": "fake"},
+        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+    ]
+    made = env_of(deployment(pool(worker={"image": "x", "env": variables}), "f"))
+    assert made["RQK_POD_NAME"] == {"name": "RQK_POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    assert made["KEY"]["valueFrom"]["secretKeyRef"] == {"name": "s", "key": "k"}
+
+
+def test_the_production_example_becomes_a_deployment() -> None:
+    (example,) = load_pools((ROOT / "examples/pools/production.yaml").read_text(), "production.yaml")
+    made = deployment(example, "f")
+    env = env_of(made)
+    assert env["RQ_REDIS_URL"]["value"].startswith("rediss+sentinel://sentinel-0.sentinel:26379,")
+    assert "password" not in env["RQ_REDIS_URL"]["value"]
+    assert env["RQK_REDIS_PASSWORD_FILE"]["value"] == "/etc/rqk/redis-login/password"
+    assert env["RQK_REDIS_CA_FILE"]["value"] == "/etc/rqk/redis-ca/ca.crt"
+    mounts = {it["mountPath"] for it in worker_of(made)["volumeMounts"]}
+    assert {"/tmp", "/etc/rqk/redis-login", "/etc/rqk/redis-ca"} <= mounts
+    assert [it["kind"] for it in optional_children(example)] == ["PodDisruptionBudget", "PodMonitor", "NetworkPolicy"]
+
+
+def test_the_digest_is_the_same_for_the_same_and_other_for_other() -> None:
+    one, other = deployment(pool(), "f"), deployment(pool(), "g")
+    assert (
+        one["metadata"]["annotations"][MANIFEST_NOTE]
+        == deployment(pool(), "f")["metadata"]["annotations"][MANIFEST_NOTE]
+    )
+    assert one["metadata"]["annotations"] != other["metadata"]["annotations"]
+    changed = copy.deepcopy(one)
+    changed["spec"]["template"]["spec"]["x"] = 1
+    assert digest(changed) != digest(one)
+
+
+def test_a_closed_network_policy_lets_dns_redis_and_metrics_through() -> None:
+    spec: dict[str, Any] = {"metricsFrom": [{"podSelector": {}}], "egress": []}
+    (policy,) = optional_children(pool(networkPolicy=spec, redis={"url": "redis://redis:7000/0"}))
+    ports = [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]]
+    assert ports == [53, 53, 7000]
+    assert policy["spec"]["ingress"][0]["ports"][0]["port"] == 9727
+
+
+def test_the_crd_in_manifests_is_the_models() -> None:
+    assert (MANIFESTS / "base/crd.yaml").read_text() == render_yaml(), "run: python manifests/generate.py"
+
+
+def test_install_yaml_is_up_to_date() -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not on PATH; with it: python manifests/generate.py --check")
+    words = [sys.executable, str(MANIFESTS / "generate.py"), "--check", "--kubectl", kubectl]
+    done = subprocess.run(
+        words,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def rules(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = next(yaml.safe_load_all(path.read_text()))["rules"]
+    return found
+
+
+def test_both_installations_have_the_same_rights_and_no_wildcard() -> None:
+    cluster, namespaced = (rules(MANIFESTS / f"overlays/{name}/role.yaml") for name in ("cluster", "namespaced"))
+    assert cluster == namespaced
+    for rule in cluster:
+        assert "*" not in (*rule["apiGroups"], *rule["resources"], *rule["verbs"])
+        if "secrets" in rule["resources"]:
+            assert rule["verbs"] == ["get"]

@@ -1,0 +1,168 @@
+"""Single steps of a retirement, by example; test_retire_properties.py tries all orders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rqk_operator.retire import LOWEST_COST, Directory, Mate, crew, plan, size
+from rqk_operator.views import PodView
+
+from rqk.autoscale.retire import Duty
+from rqk.store.snapshot import WorkerSnapshot
+
+UIDS = ("a", "b", "c", "d")
+
+
+def pod(uid: str, **fields: Any) -> PodView:
+    whole: dict[str, Any] = {
+        "phase": "Running",
+        "running": True,
+        "ready": True,
+        "assigned": True,
+        "template": "t",
+        **fields,
+    }
+    return PodView("ns", f"p-{uid}", uid, "pool", **whole)
+
+
+def worker(uid: str, **fields: Any) -> WorkerSnapshot:
+    return WorkerSnapshot(name=f"p-{uid}.{uid}", queues=("q",), **{"state": "idle", **fields})
+
+
+def idle(uid: str, **fields: Any) -> Mate:
+    return Mate(pod(uid, **fields), worker(uid), Duty.IDLE)
+
+
+def busy(uid: str, **fields: Any) -> Mate:
+    return Mate(pod(uid, **fields), worker(uid, state="busy"), Duty.BUSY)
+
+
+def retiring(uid: str, **fields: Any) -> Mate:
+    return Mate(pod(uid, **{"ready": False, "cost": LOWEST_COST, **fields}), worker(uid, retiring=True), Duty.RETIRING)
+
+
+def pending(uid: str, **fields: Any) -> Mate:
+    return Mate(
+        pod(uid, **{"phase": "Pending", "running": False, "ready": False, "assigned": False, **fields}),
+        None,
+        Duty.STARTING,
+    )
+
+
+def uids(mates: Any) -> list[str]:
+    return [getattr(it, "pod", it).uid for it in mates]
+
+
+def test_first_a_worker_is_asked_and_nothing_else_happens() -> None:
+    steps = plan(2, 1, [busy("a"), idle("b")], frozenset(), probed=True)
+    assert uids(steps.retire) == ["b"]
+    assert (steps.mark, steps.replicas) == ((), None)
+
+
+def test_then_its_pod_is_marked() -> None:
+    steps = plan(2, 1, [busy("a"), retiring("b", cost=0)], frozenset(), probed=True)
+    assert uids(steps.mark) == ["b"]
+    assert (steps.retire, steps.replicas) == ((), None)
+
+
+def test_then_a_round_is_waited() -> None:
+    steps = plan(2, 1, [busy("a"), retiring("b")], frozenset(), probed=True)
+    assert steps.replicas is None
+    assert steps.settled == {"b"}
+
+
+def test_then_the_number_is_lowered() -> None:
+    assert plan(2, 1, [busy("a"), retiring("b")], frozenset("b"), probed=True).replicas == 1
+
+
+def test_not_while_the_pod_is_still_ready() -> None:
+    steps = plan(2, 1, [busy("a"), retiring("b", ready=True)], frozenset("b"), probed=True)
+    assert (steps.replicas, steps.settled) == (None, frozenset())
+
+
+def test_a_worker_of_another_make_never_says_that_it_is_not_ready() -> None:
+    assert plan(2, 1, [busy("a"), retiring("b", ready=True)], frozenset("b"), probed=False).replicas == 1
+
+
+def test_not_while_a_busy_pod_would_go_first() -> None:
+    """A pod whose probe has failed, or has not been asked yet, ranks before every ready one."""
+    mates = [busy("a", ready=False), retiring("b", ready=True)]
+    assert plan(2, 1, mates, frozenset("b"), probed=False).replicas is None
+
+
+def test_not_while_pods_are_still_being_made() -> None:
+    assert plan(3, 1, [busy("a"), retiring("b")], frozenset("b"), probed=True).replicas is None
+    assert plan(3, 1, [busy("a"), retiring("b")], frozenset("b"), probed=True, failing=True).replicas == 1
+
+
+def test_in_a_rollout_only_everybody_can_go() -> None:
+    mates = [retiring("a", template="old"), retiring("b", template="new"), busy("c", template="new")]
+    assert plan(3, 1, mates, frozenset("ab"), probed=True).replicas is None
+    assert plan(2, 0, mates[:2], frozenset("ab"), probed=True).replicas == 0
+
+
+def test_growing_first_takes_retirements_back() -> None:
+    steps = plan(3, 3, [busy("a"), retiring("b"), retiring("c")], frozenset("b"), probed=True)
+    assert sorted(uids(steps.unretire)) == ["b", "c"]
+    assert sorted(uids(steps.unmark)) == ["b", "c"]
+    assert steps.replicas is None
+    steps = plan(3, 5, [busy("a"), retiring("b"), retiring("c")], frozenset(), probed=True)
+    assert len(steps.unretire) == 2
+    assert steps.replicas == 5
+
+
+def test_whoever_may_be_on_the_way_out_is_not_taken_back() -> None:
+    """The number was lowered by one; which of the two goes is not known."""
+    mates = [retiring("a"), retiring("b")]
+    assert size(1, mates) == 0
+    steps = plan(1, 1, mates, frozenset(), probed=True)
+    assert (steps.unretire, steps.replicas) == ((), 2)
+
+
+def test_pods_that_do_not_run_yet_go_before_workers() -> None:
+    steps = plan(2, 1, [idle("a"), pending("b")], frozenset(), probed=True)
+    assert (uids(steps.retire), uids(steps.mark)) == ([], ["b"])
+
+
+def test_a_pod_that_does_not_run_yet_goes_in_place_of_a_warm_worker() -> None:
+    steps = plan(3, 2, [busy("a"), retiring("b"), pending("c")], frozenset("b"), probed=True)
+    assert (uids(steps.unretire), uids(steps.mark), uids(steps.unmark)) == (["b"], ["c"], ["b"])
+
+
+def test_a_mark_without_a_reason_is_taken_away() -> None:
+    assert uids(plan(1, 1, [idle("a", cost=LOWEST_COST)], frozenset(), probed=True).unmark) == ["a"]
+
+
+def test_with_everybody_busy_nothing_happens() -> None:
+    assert plan(3, 0, [busy("a"), busy("b"), busy("c")], frozenset(), probed=True).empty
+
+
+@pytest.mark.parametrize(
+    ("view", "found", "wanted"),
+    [
+        pytest.param(pod("a"), worker("a"), Duty.IDLE, id="idle"),
+        pytest.param(pod("a"), worker("a", current_job="j"), Duty.BUSY, id="busy"),
+        pytest.param(pod("a"), worker("a", retiring=True), Duty.RETIRING, id="retiring"),
+        pytest.param(pod("a"), None, Duty.BUSY, id="a ready pod without a record may hold a job: Redis forgot"),
+        pytest.param(pod("a", ready=False, created=1e6 - 10), None, Duty.BUSY, id="about to register"),
+        pytest.param(pod("a", ready=False, created=1e6 - 999), None, Duty.BROKEN, id="never registered"),
+        pytest.param(pod("a", running=False, phase="Pending"), None, Duty.STARTING, id="starting"),
+        pytest.param(pod("a", running=False, waiting="CrashLoopBackOff"), None, Duty.BROKEN, id="crashing"),
+        pytest.param(pod("a", running=False), worker("a", current_job="j"), Duty.BUSY, id="dead, its job unsettled"),
+        pytest.param(pod("a", running=False), worker("a"), Duty.BROKEN, id="dead"),
+    ],
+)
+def test_what_a_pod_is_doing(view: PodView, found: WorkerSnapshot | None, wanted: Duty) -> None:
+    (mate,) = crew([view], Directory([found] if found else []), now=1e6)
+    assert mate.duty is wanted
+
+
+def test_workers_of_another_make_are_known_by_their_host() -> None:
+    stranger = WorkerSnapshot(name="0c4d", queues=("q",), state="idle", hostname="p-a")
+    (mate,) = crew([pod("a")], Directory([stranger]), now=0)
+    assert (mate.worker, mate.duty) == (stranger, Duty.IDLE)
+
+
+def test_pods_that_leave_or_failed_do_not_count() -> None:
+    assert crew([pod("a", deleting=True), pod("b", phase="Failed")], Directory([]), now=0) == []
