@@ -99,17 +99,22 @@ def test_a_process_dies_at_each_step(
     trap = Trap(proxy)
     worker = start_worker("default", url=proxy.url, options=OPTIONS)
     failed = Counter[int]()
+
+    def ready() -> bool:
+        nonlocal worker
+        if not worker.alive:
+            worker = start_worker("default", url=proxy.url, options=OPTIONS, ready=False)
+        return waits(redis, worker)
+
     for step in range(1, STEPS + 1):
-        wait_until(lambda: waits(redis, worker), 20, "an idle worker")
+        wait_until(ready, 20, "an idle worker")
         # What belongs to the worker is looked up before it is needed, so that nothing but the kill happens at the step.
         doomed = victims(worker, kind)
         trap.set(step, before, lambda doomed=doomed: kill(doomed))  # type: ignore[misc]
         ids = [queue.enqueue(jobs.note_twice, str(notes)).id for _ in range(JOBS)]
 
         def settled(ids: list[str] = ids) -> bool:
-            nonlocal worker
-            if not worker.alive:
-                worker = start_worker("default", url=proxy.url, options=OPTIONS, ready=False)
+            ready()
             assert_each_in_one_place(redis, ["default"], ids)
             return all_ended(redis, ids)
 
@@ -141,7 +146,7 @@ def test_the_connections_are_cut_at_each_step(
     notes = tmp_path / "notes"
     queue = Queue(connection=redis)
     trap = Trap(proxy)
-    worker = start_worker("default", url=proxy.url, options=OPTIONS)
+    worker = start_worker("default", url=proxy.url, options=["--lease", "2"])
     for step in range(1, STEPS + 1):
         wait_until(lambda: waits(redis, worker), 20, "an idle worker")
         trap.set(step, before, proxy.cut)

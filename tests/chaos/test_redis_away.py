@@ -15,6 +15,7 @@ from rqk import Queue
 from tests.chaos.accounting import count_words, places
 from tests.conftest import MakeProxy, StartWorker
 from tests.support import jobs
+from tests.support.processes import is_running
 from tests.support.proxy import Proxy
 from tests.support.server import Server
 from tests.support.waiting import holds_for, wait_until
@@ -178,7 +179,7 @@ def test_a_killed_supervisor_leaves_no_horse_behind(
     below = worker.descendants()
     assert len(below) >= 2
     worker.kill()
-    wait_until(lambda: not any(process.is_running() for process in below), 5, "zygote and horses to end")
+    wait_until(lambda: not any(is_running(process.pid) for process in below), 5, "zygote and horses to end")
 
 
 def test_an_abandoned_job_fails_with_rqs_words(

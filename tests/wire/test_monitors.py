@@ -38,7 +38,9 @@ def scene(redis: redis_py.Redis, start_worker: StartWorker, tmp_path: Path) -> I
     start_worker("other", options=["--name", "idle"])
     wait_until(lambda: held.get_status() == "started", 20, "the held job to start")
     wait_until(lambda: redis.hget("rq:worker:idle", "state") == b"idle", 20, "the other worker to be idle")
-    wait_until(lambda: redis.hget("rq:worker:busy", "failed_job_count") == b"1", 20, "the busy worker to tell its counts")
+    wait_until(
+        lambda: redis.hget("rq:worker:busy", "failed_job_count") == b"1", 20, "the busy worker to tell its counts"
+    )
     low.enqueue(jobs.add, 1)
     low.enqueue(jobs.add, 2)
     yield gate
