@@ -109,9 +109,10 @@ class Runner:
             if outcome is not None:
                 endings += self._reported(task, outcome, now)
         for event in self.stable.events():
-            endings += self._event(event, task, now)
+            # A job that has just ended is not for the horse that comes in the same moment.
+            endings += self._event(event, None if endings else task, now)
         if self.stable.is_broken and self.hopeless is None:
-            endings += self._restart(task, now)
+            endings += self._restart(None if endings else task, now)
         if task is not None and task.ending is None and not endings:
             self._enforce(task, now)
         if now >= self._ask_again_at:

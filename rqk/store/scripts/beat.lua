@@ -15,7 +15,7 @@ if id ~= '' then
   local mark = id .. ':' .. ex
   if redis.call('ZSCORE', K.wip .. q, mark) then
     held = 1
-    redis.call('ZADD', K.wip .. q, 'XX', NOW + lease, mark)
+    redis.call('ZADD', K.wip .. q, 'XX', SOON + lease, mark)
     if redis.call('EXISTS', K.execution .. mark) == 1 then redis.call('HSET', K.execution .. mark, 'last_heartbeat', epoch) end
     redis.call('EXPIRE', K.execution .. mark, lease + 60)
     redis.call('ZADD', K.executions .. id, 'XX', NOW + lease + 60, ex)

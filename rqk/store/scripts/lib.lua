@@ -3,6 +3,7 @@
 
 local clock = redis.call('TIME')
 local NOW = tonumber(clock[1])                       -- whole seconds of the server, the clock of all leases and registries
+local SOON = NOW + 1                                 -- a lease is counted from here, or the seconds cut off above would shorten it
 local cursor = 0
 local function arg() cursor = cursor + 1; return ARGV[cursor] end
 local function number_arg() return tonumber(arg()) end
@@ -165,7 +166,7 @@ local function claim()
         redis.call('EXPIRE', K.execution .. mark, lease + 60)
         redis.call('ZADD', K.executions .. id, NOW + lease + 60, ex)
         redis.call('EXPIRE', K.executions .. id, lease + 120)
-        redis.call('ZADD', K.wip .. home, NOW + lease, mark)
+        redis.call('ZADD', K.wip .. home, SOON + lease, mark)
         redis.call('SADD', held_key(w), mark)
         redis.call('EXPIRE', held_key(w), lease + 60)
         redis.call('HSET', worker_key(w), 'state', 'busy', 'current_job', id, 'current_job_working_time', '0', 'last_heartbeat', date)
