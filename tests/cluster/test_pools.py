@@ -196,7 +196,7 @@ def test_a_size_by_hand_rules_until_it_is_taken_back(shop: Shop) -> None:
 def test_a_deployment_scaled_by_hand_follows_its_queues_again(shop: Shop) -> None:
     pool = shop.pool()
     shop.client.kubectl("scale", "deployment/pool", "--replicas=3")
-    pool.wait_ready(3)
+    assert pool.replicas() == 3
     pool.wait_replicas(0, 60)
     ids = shop.enqueue(2, 0.1)
     shop.wait_statuses(ids, "finished", 60)
@@ -278,7 +278,7 @@ def test_a_paused_pool_keeps_its_size(shop: Shop) -> None:
 
 
 def test_the_optional_children_come_and_go(shop: Shop) -> None:
-    pool = shop.pool(podDisruptionBudget={"maxUnavailable": 1}, networkPolicy={}, podMonitor={})
+    pool = shop.pool(wait=False, podDisruptionBudget={"maxUnavailable": 1}, networkPolicy={}, podMonitor={})
     wait_for(lambda: shop.client.find("pdb", "pool") and shop.client.find("networkpolicy", "pool"), 20, "both")
     if shop.client.find("crd", "podmonitors.monitoring.coreos.com") is None:
         assert "CRDs are not installed" in pool.wait_condition("Ready", "False", 20)[2]

@@ -254,3 +254,10 @@ def test_both_installations_have_the_same_rights_and_no_wildcard() -> None:
         assert "*" not in (*rule["apiGroups"], *rule["resources"], *rule["verbs"])
         if "secrets" in rule["resources"]:
             assert rule["verbs"] == ["get"]
+
+
+def test_the_reference_of_the_fields_is_up_to_date() -> None:
+    words = [sys.executable, "-c", "import reference, sys; sys.stdout.write(reference.page())"]
+    environment = {"PYTHONPATH": f"{ROOT}:{MANIFESTS}", "PATH": "/usr/bin:/bin"}
+    made = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT, env=environment).stdout
+    assert (ROOT / "docs/pools.md").read_text() == made, "run: python manifests/generate.py"
