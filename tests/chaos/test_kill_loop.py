@@ -61,25 +61,28 @@ class Fleet:
         if self._killer.is_alive():
             self._killer.join()
 
-    def _victims(self) -> list[tuple[str, int]]:
-        found: list[tuple[str, int]] = []
+    def _victims(self) -> dict[str, list[int]]:
+        """Process ids by kind, of workers that have got as far as their zygote: one that still imports has nothing to lose."""
+        found: dict[str, list[int]] = {}
         for worker in list(self.workers):
             if not worker.alive:
                 continue
-            found.append(("supervisor", worker.pid))
             with suppress(psutil.NoSuchProcess):
                 for zygote in psutil.Process(worker.pid).children():
-                    found.append(("zygote", zygote.pid))
-                    found += [("horse", horse.pid) for horse in zygote.children()]
+                    found.setdefault("supervisor", []).append(worker.pid)
+                    found.setdefault("zygote", []).append(zygote.pid)
+                    for horse in zygote.children():
+                        found.setdefault("horse", []).append(horse.pid)
         return found
 
     def _kill_on(self) -> None:
         while not self._calm.wait(KILL_EVERY_S):
             victims = self._victims()
             if victims:
-                kind, pid = self._random.choice(victims)
+                # The kind first: there is one supervisor to several horses, and its death costs the most.
+                kind = self._random.choice(sorted(victims))
                 with suppress(psutil.NoSuchProcess):
-                    psutil.Process(pid).send_signal(signal.SIGKILL)
+                    psutil.Process(self._random.choice(victims[kind])).send_signal(signal.SIGKILL)
                     self.kills[kind] += 1
 
 
