@@ -25,7 +25,7 @@ def before_forks() -> list[str]:
         if module is not None:
             try:
                 close(module)
-            except Exception as error:  # noqa: BLE001 - a half-configured library must not stop the worker
+            except Exception as error:  # a half-configured library must not stop the worker
                 problems.append(
                     f"{name}: its connections could not be closed before forking: {type(error).__name__}: {error}"
                 )

@@ -4,9 +4,9 @@ read it.
 ========== ==================== ==================================================================================
 kind       from -> to           fields (text is UTF-8, numbers are ASCII, an empty field is "none")
 ========== ==================== ==================================================================================
-FORK       supervisor -> zygote none
+FORK       supervisor -> zygote none; by SCM_RIGHTS, the horse's end of the socket pair it will talk over
 READY      zygote -> supervisor JSON array of preloaded modules; JSON array of {"what", "name", "error", "fatal"}
-FORKED     zygote -> supervisor pid; seconds the fork took; by SCM_RIGHTS, the supervisor's end of the horse's socket
+FORKED     zygote -> supervisor pid; seconds the fork took. Requests are answered in order
 FORK_FAILED zygote -> supervisor text of the error
 EXITED     zygote -> supervisor pid; wait status; peak KiB; user CPU seconds; system CPU seconds; faulthandler's text
 JOB        supervisor -> horse  job id; execution id; queue; worker name; timeout in seconds; mode; exception kind;
@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 from rqk.worker.frames import FrameError, text_fields
 
@@ -45,8 +45,7 @@ class Mode(StrEnum):
     STOPPED_CALLBACK = "stopped_callback"
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """JOB: one job for a horse."""
 
     job_id: str

@@ -146,7 +146,7 @@ def perform(order: Order, tools: Tools) -> Outcome:
     work = _Work(order, tools)
     try:
         return work.run() if order.mode is Mode.PERFORM else work.run_callback_only()
-    except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt are failures of the job too
+    except BaseException as error:  # SystemExit and KeyboardInterrupt are failures of the job too
         return work.failed(error)
     finally:
         work.limit.stop()
@@ -217,7 +217,7 @@ class _Work:
         if self.job is not None and self.order.mode is Mode.PERFORM:
             try:
                 self.callback("failure", self.job, type(error), error, own_part(error.__traceback__))
-            except BaseException as second:  # noqa: BLE001 - as in RQ: what the failure callback raises is what is recorded
+            except BaseException as second:  # as in RQ: what the failure callback raises is what is recorded
                 error = second
         self.tidy()
         return Outcome(
@@ -257,7 +257,7 @@ class _Work:
             self.note = (
                 f"the return value was not stored: {size} bytes serialized; Redis can hold {MAX_RESULT_BYTES} of them"
             )
-        except Exception as error:  # noqa: BLE001 - serializers raise whatever users' classes raise
+        except Exception as error:  # serializers raise whatever users' classes raise
             kind = type_name(type(value))
             self.note = f"the return value ({kind}) was not stored, as it cannot be serialized: {_one_line(error)}"
         return self.tools.serializer.dumps(UNSERIALIZABLE)
@@ -265,7 +265,7 @@ class _Work:
     def tidy(self) -> None:
         try:
             afterfork.around_job()
-        except Exception as error:  # noqa: BLE001 - a database that is away has no say in how the job ended
+        except Exception as error:  # a database that is away has no say in how the job ended
             self.note = self.note or f"after the job: {_one_line(error)}"
 
 
@@ -300,7 +300,7 @@ def short_repr(value: object) -> str:
         return str(value)
     try:
         text = _SHORT.repr(value)
-    except Exception:  # noqa: BLE001 - a user's __repr__; an integer of too many digits
+    except Exception:  # a user's __repr__; an integer of too many digits
         text = f"<{type(value).__name__}>"
     return text if len(text) <= MAX_REPR_CHARS else text[: MAX_REPR_CHARS - 3] + "..."
 
@@ -323,7 +323,7 @@ def traceback_text(error: BaseException) -> str:
     """
     try:
         text = "".join(traceback.format_exception(type(error), error, own_part(error.__traceback__)))
-    except BaseException as second:  # noqa: BLE001 - an exception whose text, notes or cause cannot be had
+    except BaseException as second:  # an exception whose text, notes or cause cannot be had
         text = f"{type_name(type(error))}: its traceback could not be put into words: {_one_line(second)}\n"
     if len(text) <= MAX_TRACEBACK_CHARS:
         return text
@@ -334,5 +334,5 @@ def traceback_text(error: BaseException) -> str:
 def _one_line(error: BaseException) -> str:
     try:
         return " ".join(f"{type(error).__name__}: {error}".split())[:500]
-    except BaseException:  # noqa: BLE001 - its __str__ is a user's
+    except BaseException:  # its __str__ is a user's
         return type(error).__name__

@@ -51,7 +51,7 @@ def spawn(child: Callable[[], int], *, group: bool) -> int:
         if group:
             os.setpgid(0, 0)
         code = child()
-    except BaseException:  # noqa: BLE001 - the traceback goes to stderr, the exit code says so
+    except BaseException:  # the traceback goes to stderr, the exit code says so
         traceback.print_exc()
     finally:
         _flush()

@@ -104,6 +104,7 @@ class ZygoteHandle:
         self.horses: set[int] = set()  # process groups that may be alive
         self._decoder = Decoder()
         self._sockets: list[socket.socket] = []
+        self._refused: list[Event] = []
         self._reaped = False
 
     @classmethod
@@ -143,25 +144,32 @@ class ZygoteHandle:
 
     def request_fork(self) -> None:
         """Ask for one more horse; Forked or ForkFailed answers. On a dead zygote it only sets ``closed``."""
+        # The pair is made here, not in the zygote: after each fork, every page that the zygote writes to is copied.
         try:
-            self.sock.send(
-                encode(Kind.FORK)
-            )  # ten bytes: they fit, or the zygote has not read for thousands of requests
-        except OSError:
-            self.closed = True
+            ours, theirs = socket.socketpair()
+        except OSError as error:  # no free file descriptor
+            self._refused.append(ForkFailed(f"{type(error).__name__}: {error}"))
+            return
+        ours.setblocking(False)
+        self._sockets.append(ours)
+        with theirs:
+            try:
+                socket.send_fds(self.sock, [encode(Kind.FORK)], [theirs.fileno()])
+            except OSError:  # ten bytes always fit, unless the zygote has not read for thousands of requests
+                self.closed = True
 
     def events(self) -> list[Event]:
         """Read what the zygote has said, without blocking; sets ``closed`` at its end."""
+        refused, self._refused = self._refused, []
+        return refused + self._read()
+
+    def _read(self) -> list[Event]:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self.sock, 1 << 16, 16)
+            data = self.sock.recv(1 << 16)
         except (BlockingIOError, InterruptedError):
             return []
         except OSError:
-            data, descriptors = b"", []
-        for descriptor in descriptors:
-            horse = socket.socket(fileno=descriptor)
-            horse.setblocking(False)
-            self._sockets.append(horse)
+            data = b""
         if not data:
             self.closed = True
             return []
@@ -176,12 +184,13 @@ class ZygoteHandle:
         if frame.kind is Kind.FORKED:
             pid = int(fields[0])
             self.horses.add(pid)
-            return Forked(pid, self._sockets.pop(0), float(fields[1]))  # they arrive in order, not later than the frame
+            return Forked(pid, self._sockets.pop(0), float(fields[1]))  # requests are answered in order
         if frame.kind is Kind.EXITED:
             pid, status, maxrss = (int(field) for field in fields[:3])
             self.horses.discard(pid)
             return Exited(pid, status, maxrss, float(fields[3]), float(fields[4]), fields[5].decode("utf-8", "replace"))
         if frame.kind is Kind.FORK_FAILED:
+            self._sockets.pop(0).close()
             return ForkFailed(fields[0].decode("utf-8", "replace"))
         if frame.kind is Kind.READY:
             return Ready(tuple(json.loads(fields[0])), tuple(Problem(**problem) for problem in json.loads(fields[1])))

@@ -26,10 +26,11 @@ from importlib import import_module
 
 from rqk.metrics.delta import Baseline
 from rqk.worker import afterfork, horse, limits, process
-from rqk.worker.frames import Decoder, FrameError, Kind, encode, receive, send
+from rqk.worker.frames import Decoder, FrameError, Kind, encode, send
 from rqk.worker.zygote import ChildSettings, Problem
 
 CRASH_BYTES = 8192  # of faulthandler's text; it starts with the most recent call
+_MOST_SOCKETS = 64  # in one read; a supervisor has one or two requests under way
 _DEFAULT = int(signal.SIG_DFL)
 _DEFAULT_IN_HORSES = tuple(map(int, (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)))
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -81,12 +82,12 @@ class Zygote:
             try:
                 import_module(name)
                 preloaded.append(name)
-            except BaseException as error:  # noqa: BLE001 - user code: SystemExit included, and it must not take the worker down
+            except BaseException as error:  # user code: SystemExit included, and it must not take the worker down
                 traceback.print_exc()
                 self.problems.append(Problem("preload", name, _one_line(error), fatal=False))
         try:
             self.tools = horse.tools(self.settings)
-        except Exception as error:  # noqa: BLE001 - the traceback goes to stderr, the exit code says so
+        except Exception as error:  # the traceback goes to stderr, the exit code says so
             self.problems.append(Problem("serializer", str(self.settings.serializer), _one_line(error), fatal=True))
             self.tools = horse.tools(None)
         self.baseline = Baseline.take()
@@ -136,47 +137,45 @@ class Zygote:
                 if descriptor == wake:
                     self.reap()
                     continue
-                frames = receive(self.sock, decoder)
-                if frames is None:
+                data, sockets = _receive(self.sock)
+                if not data:
                     return
-                for frame in frames:
-                    if frame.kind is not Kind.FORK:
-                        raise FrameError(f"a supervisor does not send {frame.kind.name} to a zygote")
-                    self.fork()
+                for frame in decoder.feed(data):
+                    if frame.kind is not Kind.FORK or not sockets:
+                        raise FrameError(f"a supervisor does not send {frame.kind.name} like this to a zygote")
+                    self.fork(sockets.pop(0))
 
-    def fork(self) -> None:
-        """Make one horse and send the supervisor its end of the horse's socket."""
+    def fork(self, sock: int) -> None:
+        """Make one horse, which talks over the socket of this descriptor."""
         began = time.perf_counter()
+        crash, zygote = -1, os.getpid()
         try:
-            ours, theirs = socket.socketpair()
+            crash = _crash_file()
+            pid = process.spawn(lambda: self.become_horse(sock, crash, zygote), group=True)
         except OSError as error:
+            if crash >= 0:
+                os.close(crash)
             send(self.sock, Kind.FORK_FAILED, [_one_line(error).encode()])
             return
-        with ours, theirs:
-            try:
-                crash = _crash_file()
-                zygote = os.getpid()
-                pid = process.spawn(lambda: self.become_horse(theirs, ours, crash, zygote), group=True)
-            except OSError as error:
-                send(self.sock, Kind.FORK_FAILED, [_one_line(error).encode()])
-                return
-            self.horses[pid] = crash
-            fields = [b"%d" % pid, b"%.6f" % (time.perf_counter() - began)]
-            socket.send_fds(self.sock, [encode(Kind.FORKED, fields)], [ours.fileno()])
+        finally:
+            os.close(sock)
+        self.horses[pid] = crash
+        self.sock.sendall(encode(Kind.FORKED, [b"%d" % pid, b"%.6f" % (time.perf_counter() - began)]))
 
-    def become_horse(self, sock: socket.socket, other_end: socket.socket, crash: int, zygote: int) -> int:
+    def become_horse(self, sock: int, crash: int, zygote: int) -> int:
         """Go on as a horse, in the new process."""
         process.die_with_parent(zygote)
         signal.set_wakeup_fd(-1)
         for number in _DEFAULT_IN_HORSES:
             process.set_signal(number, _DEFAULT)
         # What stays open here would keep the others from noticing an end.
-        for end in (other_end, self.sock, self.wake_read, self.wake_write):
+        for end in (self.sock, self.wake_read, self.wake_write):
             end.close()
         for descriptor in self.horses.values():
             os.close(descriptor)
         faulthandler.enable(file=crash)
-        return horse.run(sock, self.settings, self.tools, self.baseline)
+        own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, sock)
+        return horse.run(own, self.settings, self.tools, self.baseline)
 
     def reap(self) -> None:
         """Wait for the horses that have ended, and tell about each."""
@@ -203,12 +202,22 @@ class Zygote:
             )
 
 
+def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
+    """Read requests and the descriptors that came with them, in order; b"" at the end."""
+    try:
+        data, descriptors, _, _ = socket.recv_fds(sock, 4096, _MOST_SOCKETS)
+    except ConnectionError:
+        return b"", []
+    return data, descriptors
+
+
 def _stdin_from_nowhere() -> None:
     nowhere = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nowhere, 0)
     if nowhere != 0:
         os.close(nowhere)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - stays open; the supervisor's object may have buffered something, or be replaced
+    # The supervisor's object may have buffered something, or be replaced.
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - stays open
 
 
 def _crash_file() -> int:

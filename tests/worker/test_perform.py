@@ -58,6 +58,11 @@ def test_functions_of_all_kinds(func: str, args: tuple[Any, ...], wanted: Any) -
     assert result(run(order(func, *args))) == wanted or wanted is None
 
 
+def test_a_job_can_look_at_itself() -> None:
+    seen = result(run(order("look", description="something to do", result_ttl="77")))
+    assert seen == ("job-1", "something to do", 77, "default", {}, False, f"{JOBS}.look", "the connection")
+
+
 def test_methods_and_callable_instances() -> None:
     base = order("add")
     for call, wanted in ((("upper", "abc", (), {}), "ABC"), (("__call__", jobs_horse.add, (1,), {"right": 5}), 6)):
@@ -136,8 +141,9 @@ def test_another_serializer_than_the_producers_is_named() -> None:
     assert json.loads(run(json_order, Tools(JSONSerializer)).result) == 2
 
 
-def test_a_hash_that_cannot_be_read_is_a_failure_too() -> None:
-    outcome = run(order("add", 1, retries_left="many"))
+def test_a_hash_that_cannot_be_read_fails_the_job_that_looks_into_it() -> None:
+    assert result(run(order("add", 1, retries_left="many"))) == 2
+    outcome = run(order("look", retries_left="many"))
     assert outcome.kind == "failed"
     assert "retries_left" in outcome.exc_string
 

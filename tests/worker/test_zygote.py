@@ -242,6 +242,21 @@ def test_a_system_that_refuses_processes_is_reported() -> None:
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 20
 
 
+def test_a_supervisor_without_a_free_descriptor_is_told_like_any_refusal() -> None:
+    with stable() as keeper:
+        keeper.wait(Ready)
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+        try:
+            keeper.zygote.request_fork()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        refused = keeper.zygote.events()
+        assert [type(event) for event in refused] == [ForkFailed]
+        assert not keeper.zygote.closed
+        assert result(keeper.run(order("add", 1))) == 2
+
+
 def test_the_names_of_the_processes_show_what_they_are() -> None:
     with stable() as keeper:
         keeper.wait(Ready)
