@@ -53,6 +53,7 @@ lint: $(VENV)/.dev ## Check style, types, imports, generated files and shell scr
 	$(BIN)/lint-imports
 	$(BIN)/python -m rqk.metrics.document --check
 	$(BIN)/python -m charts.generate --check
+	$(BIN)/python -m charts.monitoring --check
 	@command -v shellcheck >/dev/null && git ls-files '*.sh' .ci/run | xargs -r shellcheck || echo "shellcheck is not installed: shell scripts were not checked"
 
 format: $(VENV)/.dev ## Put the code into shape
@@ -65,6 +66,8 @@ bench: $(VENV)/.dev ## Measure beside real RQ on the same machine (about five mi
 generate: $(VENV)/.dev ## Make the generated files anew: CRD, manifests, chart schema, dashboards, metric tables
 	$(BIN)/python -m rqk.metrics.document --write
 	$(BIN)/python -m charts.generate
+	$(BIN)/python -m charts.monitoring --write
+	$(BIN)/python manifests/generate.py
 
 kind: $(VENV)/.dev ## With Docker: a kind cluster with rqk, a Valkey, a sample pool and an app that enqueues
 	charts/kind.sh up

@@ -1,4 +1,4 @@
-"""Make what follows from elsewhere: the chart's schema, its README, its copy of the CRD, and docs/pools.md.
+"""Make what follows from elsewhere: the chart's schema, its README and its copy of the CRD.
 
 ``python -m charts.generate`` writes them, ``--check`` only says (code 1) which are out of date.
 The source of schema and README is ``values.yaml`` with its comments; the source of the CRD, and of the schema of
@@ -18,7 +18,6 @@ from typing import Any
 
 import yaml
 
-from charts.pool_reference import pool_reference
 from rqk.autoscale.crd import render_yaml
 from rqk.autoscale.model import Pool
 
@@ -321,7 +320,6 @@ def made() -> dict[Path, str]:
         CHART / "values.schema.json": json.dumps(schema_of(values), indent=2, ensure_ascii=False) + "\n",
         CHART / "README.md": readme_of(values),
         CHART / "files" / "crd.yaml": render_yaml(),
-        CHART.parent.parent / "docs" / "pools.md": pool_reference(),
     }
 
 

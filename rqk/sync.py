@@ -44,7 +44,9 @@ def run_now(job: Job, func: Callable[..., Any] | str) -> Job:
     if failure is None:
         move = moves.finished(replace(record, repeats_left=None), attempt, raw, now)
     else:
-        move = moves.failed(replace(record, retries_left=None), attempt, "".join(traceback.format_exception(failure)), now)
+        move = moves.failed(
+            replace(record, retries_left=None), attempt, "".join(traceback.format_exception(failure)), now
+        )
     move = move._replace(fields={**move.fields, "worker_name": b"sync"})
     jobs.store_ended(job.connection, job.id, record.origin or "", encode_job(record), move)
     if move.job_ttl != "0":

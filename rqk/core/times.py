@@ -38,7 +38,7 @@ def to_epoch(moment: datetime) -> float:
     return moment.timestamp()
 
 
-def parse_duration(value: int | float | str | None) -> int | None:
+def parse_duration(value: float | str | None) -> int | None:
     """Whole seconds from a number, numeric text or ``<digits><unit>`` with unit d, h, m or s; None stays None.
 
     Raises :class:`~rqk.errors.TimeoutFormatError` for anything else.

@@ -137,7 +137,7 @@ class _Exchange(BaseHTTPRequestHandler):
         body = b"".join(self.pages.metrics_app(environ, start_response))
         content_type = dict(headers).pop("Content-Type", _TEXT)
         others = [(name, value) for name, value in headers if name != "Content-Type"]
-        self._send(HTTPStatus(int(status.split()[0])), content_type, body, others)
+        self._send(HTTPStatus(int(status.split(maxsplit=1)[0])), content_type, body, others)
 
     def _health(self, health: Health, good: bool) -> None:
         status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE

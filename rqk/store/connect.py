@@ -212,7 +212,7 @@ def bytes_client(client: Client) -> Client:
         return client
     kwargs = {**pool.connection_kwargs, "decode_responses": False}
     if hasattr(pool, "sentinel_manager"):
-        twin: Client = pool.sentinel_manager.master_for(pool.service_name, **{"decode_responses": False})
+        twin: Client = pool.sentinel_manager.master_for(pool.service_name, decode_responses=False)
         return twin
     return redis.Redis(connection_pool=ConnectionPool(connection_class=pool.connection_class, **kwargs))
 

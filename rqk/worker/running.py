@@ -67,7 +67,7 @@ class Runner:
         numbers = (
             [self.stable.zygote.fileno()] if self.stable.zygote is not None and not self.stable.zygote.closed else []
         )
-        if task is not None and task.horse is not None:
+        if task is not None and task.horse is not None and not task.horse.silent:
             numbers.append(task.horse.sock.fileno())
         return numbers
 

@@ -24,6 +24,7 @@ class Horse:
     decoder: Decoder = field(default_factory=Decoder)
     outgoing: Outgoing = field(default_factory=Outgoing)
     fork_s: float = 0.0
+    silent: bool = False  # its socket has ended, though it may live: what became of it is told by the zygote
 
     def give(self, order: Order) -> None:
         """Hand a job over; what the socket does not take now is flushed later. Raises OSError when the horse is gone."""
@@ -34,6 +35,7 @@ class Horse:
         """The outcome if it has arrived whole. Nonsense from user code counts as silence: the horse's end is judged then."""
         try:
             frames = receive_all(self.sock, self.decoder)[0] if last_words else receive(self.sock, self.decoder)
+            self.silent = frames is None
             for frame in frames or ():
                 if frame.kind is Kind.OUTCOME:
                     return read_outcome(frame.fields)

@@ -1,7 +1,7 @@
 """The supervisor: the worker's one loop. It does all I/O with Redis, judges horses, and never runs or imports user code.
 
-``step()`` waits for whatever comes first and acts on it; ``run()`` repeats it until the worker is done. The state is small: a task in
-hand or none, waiting on blocking pops or not, a Redis that answers or the moment at which it is asked again.
+``step()`` waits for whatever comes first and acts on it; ``run()`` repeats it. The state is small: a task in hand or none,
+waiting on blocking pops or not, a Redis that answers or the moment at which it is asked again.
 """
 
 from __future__ import annotations
@@ -62,8 +62,7 @@ class Supervisor:
         self.watchers = Watchers()
         self.queues = list(options.queues)
         self.task: Task | None = None
-        self.done = False
-        self.turned_at = monotonic()
+        self.done, self.turned_at = False, monotonic()
         self.jobs_done = 0
         self.idle_since = monotonic()
         self.outage = Outage()
@@ -80,7 +79,7 @@ class Supervisor:
         """Work until there is a reason to leave; returns whether any job was run."""
         while not self.done:
             self.step()
-        return self.jobs_done > 0
+        return bool(self.jobs_done)
 
     def step(self) -> None:
         """Wait for the next thing to happen, then do what follows from it."""
@@ -279,7 +278,8 @@ class Supervisor:
         pulse = self.heart.beat(self.task.running(now) if self.task is not None else None, now)
         self.report.beat(self.clock())
         self._tell_state()
-        if self.task is not None and pulse.lease == "lost" and self.task.ending is None:
+        # Of a job that was deleted meanwhile the lease is gone too; it may run to its end, as with RQ.
+        if self.task is not None and pulse.lease == "lost" and pulse.job_exists and self.task.ending is None:
             self.runner.kill(self.task, "lease")
 
     def _tell_state(self) -> None:

@@ -88,7 +88,7 @@ class Release:
 
     def install(self, values: Mapping[str, Any], *flags: str, chart: Path = CHART) -> str:
         """Install or upgrade, until everything is ready and all hooks have ended."""
-        words = ("upgrade", "--install", self.name, chart, "--wait", "--timeout=150s", *flags)
+        words: tuple[str | Path, ...] = ("upgrade", "--install", self.name, chart, "--wait", "--timeout=150s", *flags)
         return self.helm(*words, values=merged(BASE, values))
 
     def test(self) -> str:

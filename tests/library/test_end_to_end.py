@@ -160,7 +160,6 @@ def test_json_from_end_to_end(redis: Client, burst: Burst) -> None:
     assert "producer and worker must use the same serializer" in (pickled.exc_info or "")
 
 
-@pytest.mark.xfail(strict=True, reason="TESTS 12: handed over a socket buffer a second")
 @pytest.mark.timeout(180)
 def test_a_job_of_fifty_megabytes(redis: Client, burst: Burst) -> None:
     """In and out: random bytes, which no compression makes small."""

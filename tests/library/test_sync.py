@@ -87,14 +87,12 @@ def test_the_current_job(queue: Queue, called: list[Any]) -> None:
     assert get_current_job() is None
 
 
-@pytest.mark.xfail(strict=True, reason="TESTS 10: callbacks are not called")
 def test_callbacks(queue: Queue, called: list[Any]) -> None:
     done = queue.enqueue(jobs.add, 1, 2, on_success=note_success, on_failure=note_failure)
     failed = queue.enqueue(jobs.fail, "no luck", on_success=note_success, on_failure=note_failure)
     assert called == [("success", done.id, 3), ("failure", failed.id, "ValueError", "no luck")]
 
 
-@pytest.mark.xfail(strict=True, reason="TESTS 11: it runs at once")
 def test_a_job_for_later_is_not_run_now(queue: Queue, called: list[Any]) -> None:
     job = queue.enqueue_in(timedelta(hours=1), note_job)
     assert called == []

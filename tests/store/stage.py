@@ -15,7 +15,7 @@ from rqk.core.moves import Attempt, Move
 from rqk.core.records import JobRecord, WorkerRecord
 from rqk.core.states import JobStatus
 from rqk.store import transitions, workers
-from rqk.store.transitions import Ask, Claimed, Held, Lease, NewJob, Refusal, Settlement, Stored, Tally
+from rqk.store.transitions import Ask, Claimed, Held, Lease, NewJob, Refusal, Settlement, Stored
 
 WALL = datetime(2026, 8, 1, 12, 0, 0, tzinfo=UTC)
 """The clients' clock in these tests; far from the server's, so that a script which mixes them up is found out."""
@@ -143,6 +143,3 @@ class FakeWorker:
 def expire(client: redis_py.Redis, claimed: Claimed) -> None:
     """Let a lease end now, as if its worker had been silent."""
     client.zadd(keys.started(claimed.queue), {keys.lease(claimed.job_id, claimed.execution_id): 1}, xx=True)
-
-
-TALLY = Tally(1, 0, 2.5)

@@ -11,11 +11,11 @@ from rqk.core import keys, moves
 from rqk.core.codec import decode_job
 from rqk.core.moves import Attempt, Policy
 from rqk.store import leases, results, transitions
-from rqk.store.transitions import Claimed, Lease, Refusal, Settled, Tally
+from rqk.store.transitions import Claimed, Lease, Refusal, Settled
+from rqk.store.workers import Tally
 from tests.store.stage import WALL, FakeWorker, at, dump, expire, hash_of, new, put, status
 
 Client = redis_py.Redis
-BUG_13 = pytest.mark.xfail(strict=True, reason="TESTS 13: the outcome of the former attempt is written")
 
 
 def no_trace(client: Client) -> bool:
@@ -175,7 +175,7 @@ def test_a_job_enqueued_anew_while_it_ran_keeps_its_new_place(redis: Client) -> 
     assert worker.take("a").fields[b"data"] == b"new"
 
 
-@pytest.mark.parametrize("again", ["enqueued", pytest.param("enqueued elsewhere", marks=BUG_13), "requeued"])
+@pytest.mark.parametrize("again", ["enqueued", pytest.param("enqueued elsewhere"), "requeued"])
 def test_the_former_life_of_a_job_does_not_write_into_the_new_one(redis: Client, again: str) -> None:
     """The id runs a second time, elsewhere, before its first run ends."""
     put(redis, "a")
@@ -194,7 +194,6 @@ def test_the_former_life_of_a_job_does_not_write_into_the_new_one(redis: Client,
     assert no_trace(redis)
 
 
-@BUG_13
 def test_the_former_life_of_a_job_does_not_undo_a_cancellation_of_the_new_one(redis: Client) -> None:
     put(redis, "a")
     worker = FakeWorker(redis, "w")

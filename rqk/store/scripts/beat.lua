@@ -13,6 +13,7 @@ if known == 1 then
 end
 if id ~= '' then
   local mark = id .. ':' .. ex
+  exists = redis.call('EXISTS', job_key(id))
   if redis.call('ZSCORE', K.wip .. q, mark) then
     held = 1
     redis.call('ZADD', K.wip .. q, 'XX', SOON + lease, mark)
@@ -21,7 +22,6 @@ if id ~= '' then
     redis.call('ZADD', K.executions .. id, 'XX', NOW + lease + 60, ex)
     redis.call('EXPIRE', K.executions .. id, lease + 120)
     redis.call('EXPIRE', held_key(w), lease + 60)
-    exists = redis.call('EXISTS', job_key(id))
     if exists == 1 then redis.call('HSET', job_key(id), 'last_heartbeat', date) end
     if known == 1 then redis.call('HSET', worker_key(w), 'current_job_working_time', worked) end
   else

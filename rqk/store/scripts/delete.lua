@@ -6,7 +6,7 @@ while #todo > 0 do
   local id = table.remove(todo)
   if not done[id] then
     done[id] = true
-    local job = redis.call('HMGET', job_key(id), 'origin', 'group_id', 'rate_limit_key', 'status')
+    local job = redis.call('HMGET', job_key(id), 'origin', 'group_id', 'rate_limit_key')
     local q = job[1]
     if with_dependents then
       for _, dependent in ipairs(redis.call('SMEMBERS', dependents_key(id))) do todo[#todo + 1] = dependent end
@@ -18,10 +18,7 @@ while #todo > 0 do
         redis.call('LREM', intermediate_key(q), 0, id)
       end
       for _, registry in ipairs({ 'finished', 'failed', 'deferred', 'scheduled', 'canceled', 'ready' }) do redis.call('ZREM', K[registry] .. q, id) end
-      if not (job[4] == 'started' and is_running(id, q)) then  -- a running job is not interrupted; its worker tidies up when it ends
-        end_executions(id, q)
-        redis.call('DEL', K.executions .. id)
-      end
+      end_executions(id, q)
       if job[3] then
         redis.call('ZREM', K.rl .. job[3] .. ':rate_limited', id)
         free_slot(id, job[3], date)
@@ -29,6 +26,7 @@ while #todo > 0 do
     end
     for _, parent in ipairs(redis.call('SMEMBERS', dependencies_key(id))) do redis.call('SREM', dependents_key(parent), id) end
     if job[2] and job[2] ~= '' then redis.call('SREM', K.group .. job[2], id) end
+    redis.call('DEL', K.executions .. id)
     delete_job(id)
   end
 end

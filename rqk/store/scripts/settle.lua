@@ -28,7 +28,7 @@ local function settle()
   end
   local runner = w
   if runner == '' then runner = redis.call('HGET', K.execution .. lease, 'worker_name') or '' end
-  if not end_execution(id, ex, q, runner) then return 0 end
+  if not end_execution(id, ex, q, runner) then return redis.call('EXISTS', job_key(id)) == 1 and 0 or 2 end
   local was = redis.call('HMGET', job_key(id), 'status', 'data', 'rate_limit_key', 'ttl')
   if not was[2] then return 2 end
   if was[1] ~= expected then

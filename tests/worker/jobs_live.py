@@ -1,0 +1,56 @@
+"""Jobs for the tests of whole workers."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+
+import psutil
+
+from tests.support.jobs import note, wait_for_file
+
+
+def note_wait_note(notes: str, gate: str) -> None:
+    """Tell the beginning, wait for a file, tell the end."""
+    note(notes, "begin")
+    wait_for_file(gate)
+    note(notes, "end")
+
+
+def native_sleep(seconds: int) -> None:
+    """Stay in one C call: Python's signal handlers run only between two instructions of Python."""
+    wait = ctypes.CDLL(None).select
+    left = (ctypes.c_long * 2)(seconds, 0)
+    # Linux writes the time that is left into the structure when a signal interrupts; here it starts anew in C's own loop.
+    ctypes.CDLL(None).sigprocmask(0, (ctypes.c_ulong * 16)(*[2**64 - 1] * 16), None)
+    wait(0, None, None, None, left)
+
+
+def eat_and_die(mebibytes: int, number: int) -> None:
+    """Take memory, touch it, and send this process a signal."""
+    taken = bytearray(mebibytes << 20)
+    taken[:: 1 << 12] = b"x" * len(taken[:: 1 << 12])
+    os.kill(os.getpid(), number)
+
+
+def count(number: int) -> int:
+    """Count with prometheus_client, in this fork only."""
+    from prometheus_client import REGISTRY, Counter, Histogram
+
+    names = {metric.name for metric in REGISTRY.collect()}
+    if "live_done" not in names:
+        Counter("live_done", "What jobs have done.", ["kind"]).labels("plain").inc(number)
+        Histogram("live_size", "How large.", buckets=[1, 10]).observe(number)
+    return number
+
+
+def kill_supervisor(notes: str) -> None:
+    """Take the worker down: the grandparent of this process."""
+    note(notes, "run")
+    horse = psutil.Process()
+    zygote = horse.parent()
+    supervisor = zygote.parent() if zygote is not None else None
+    assert supervisor is not None
+    supervisor.kill()
+    time.sleep(60)
