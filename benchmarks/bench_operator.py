@@ -71,6 +71,7 @@ class Running:
     started: float
 
     def metrics(self) -> dict[str, float]:
+        """All of them, by name with labels."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as page:
             lines = page.read().decode().splitlines()
         rows = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
