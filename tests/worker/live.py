@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,12 +55,8 @@ def running(client: redis_py.Redis, folder: Path, queue: str = "default", **opti
 
 def ended(job: Job, timeout: float = 20.0) -> str:
     """Wait until a job has finished, failed or was stopped; returns which."""
-
-    def look() -> str:
-        status = str(job.get_status())
-        return status if status in ("finished", "failed", "stopped") else ""
-
-    return wait_until(look, timeout, f"the end of job {job.id}")
+    wait_until(lambda: job.get_status() in ("finished", "failed", "stopped"), timeout, "the job to end")
+    return str(job.get_status(refresh=False))
 
 
 def state(client: redis_py.Redis, name: str, wanted: str, timeout: float = 10.0) -> None:
@@ -104,6 +99,3 @@ def json_lines(worker: WorkerProcess, **wanted: Any) -> list[dict[str, Any]]:
     """Log lines (of a worker with --log-format json) that have these fields."""
     lines = [json.loads(line) for line in worker.log.splitlines()]
     return [line for line in lines if all(line.get(name) == value for name, value in wanted.items())]
-
-
-Check = Callable[[], object]
