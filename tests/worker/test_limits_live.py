@@ -63,7 +63,7 @@ def test_the_hard_limit(redis: Client, start_worker: StartWorker, tmp_path: Path
     assert "Task exceeded maximum timeout value (1 seconds) and did not react to JobTimeoutException" in words
     assert "is past its time limit by 0 s and is killed" in worker.log or "past its time limit" in worker.log
     (told,) = redis.lrange("test:callbacks", 0, -1)
-    assert bytes(told).startswith(f"failure {job.id} JobTimeoutException ".encode())
+    assert f"failure {job.id} JobTimeoutException " in str(told)
 
 
 def test_a_time_out_is_a_failure_to_be_retried(redis: Client, start_worker: StartWorker, tmp_path: Path) -> None:
