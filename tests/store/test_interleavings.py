@@ -47,9 +47,7 @@ class Open:
     worker: FakeWorker
     claimed: Claimed
     fenced: bool = False  # its lease is over: its word must not count
-    superseded: bool = (
-        False  # its job was enqueued anew: its word must not count, whether or not its lease is still there
-    )
+    superseded: bool = False  # its job was deleted or enqueued anew: its word must not count, lease or not
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -215,7 +213,7 @@ class Interleavings(RuleBasedStateMachine):
         removed = before - self._existing()
         self.gone |= removed
         for one in self.open:
-            one.fenced |= one.claimed.job_id in removed
+            one.superseded |= one.claimed.job_id in removed
 
     @invariant()
     def the_laws_hold(self) -> None:

@@ -175,13 +175,17 @@ def test_a_job_enqueued_anew_while_it_ran_keeps_its_new_place(redis: Client) -> 
     assert worker.take("a").fields[b"data"] == b"new"
 
 
-@pytest.mark.parametrize("again", ["enqueued", pytest.param("enqueued elsewhere"), "requeued"])
+@pytest.mark.parametrize(
+    "again", ["enqueued", "enqueued elsewhere", "deleted and enqueued", "deleted and enqueued elsewhere", "requeued"]
+)
 def test_the_former_life_of_a_job_does_not_write_into_the_new_one(redis: Client, again: str) -> None:
     """The id runs a second time, elsewhere, before its first run ends."""
     put(redis, "a")
     first, second = FakeWorker(redis, "first"), FakeWorker(redis, "second", "q", "other")
     former = first.take("a")
-    if again.startswith("enqueued"):
+    if again.startswith("deleted"):
+        transitions.delete(redis, ["a"], WALL)
+    if "enqueued" in again:
         put(redis, new("a", "other" if "elsewhere" in again else "q"))
     else:
         transitions.cancel(redis, "a", WALL)

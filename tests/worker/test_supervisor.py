@@ -144,9 +144,9 @@ def test_a_callback_that_kills_its_horse_too_changes_nothing(redis: Client, star
 def test_jobs_that_cannot_be_read_fail_and_the_worker_goes_on(redis: Client, start_worker: StartWorker) -> None:
     queue = Queue(connection=redis)
     bad = [queue.enqueue(jobs.add, number) for number in range(3)]
-    spoilt: list[tuple[str, str]] = [("timeout", "soon"), ("data", "garbage"), ("created_at", "yesterday")]
-    for job, (field, value) in zip(bad, spoilt, strict=True):
-        redis.hset(job.key, field, value)
+    redis.hset(bad[0].key, "timeout", "soon")
+    redis.hset(bad[1].key, "data", b"garbage")
+    redis.hset(bad[2].key, "created_at", "yesterday")
     good = queue.enqueue(jobs.add, 1)
     worker = start_worker("default", options=["--burst"], ready=False)
     assert worker.wait() == 0
@@ -154,7 +154,7 @@ def test_jobs_that_cannot_be_read_fail_and_the_worker_goes_on(redis: Client, sta
     statuses = [redis.hget(job.key, "status") for job in bad]
     assert set(statuses) <= {b"failed", b"finished"}, statuses
     assert statuses[1] == b"failed"
-    assert "Traceback" not in worker.log or "DeserializationError" in worker.log
+    assert "producer and worker must use the same serializer" in worker.log
 
 
 # Processes
