@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from rqk_operator.kube import Kube, path_of
 from rqk_operator.names import POOLS, POOLS_API
 
 from rqk import Queue
@@ -48,6 +47,8 @@ def manifest(name: str, namespace: str, url: str, queues: int) -> dict[str, obje
 
 
 async def make_pools(count: int, namespace: str, url: str, queues: int) -> None:
+    from rqk_operator.kube import Kube, path_of  # the client reads KUBECONFIG when it is imported
+
     kube = await Kube.connect()
     gate = asyncio.Semaphore(AT_A_TIME)
 
@@ -217,6 +218,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of the steady state")
     words = parser.parse_args()
     cluster = obtain()
+    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", ROOT / "manifests/base/crd.yaml")
+    cluster.kubectl("wait", "--for=condition=Established", "crd/rqworkerpools.rqk.dev", "--timeout=30s")
     for count in words.pools:
         measure(cluster, count, words.queues, words.seconds)
 

@@ -27,6 +27,7 @@ from rqk_operator.views import DeploymentView, PodView, deployment_view
 log = logging.getLogger("rqk.operator")
 
 APPS = "apps/v1"
+BELIEVED_S = 60.0  # that a pool exists of which its watch has just spoken
 REFUSED_AGAIN_S = 60.0  # a refused manifest is tried again, since quotas and policies change
 
 
@@ -87,13 +88,12 @@ class Hands:
     async def _may_create(self, state: PoolState) -> bool:
         """A Deployment of that name may be someone else's, and the pool may have gone without a word."""
         about = state.about
-        live, pool = await asyncio.gather(
-            self._kube.find(path_of(APPS, "deployments", about.namespace, about.name)),
-            self._kube.find(path_of(POOLS_API, POOLS, about.namespace, about.name)),
-        )
-        if pool is None or pool["metadata"]["uid"] != about.uid or "deletionTimestamp" in pool["metadata"]:
-            self._pools.forget(state.key)
-            return False
+        if self._clock() - state.told_at > BELIEVED_S:
+            pool = await self._kube.find(path_of(POOLS_API, POOLS, about.namespace, about.name))
+            if pool is None or pool["metadata"]["uid"] != about.uid or "deletionTimestamp" in pool["metadata"]:
+                self._pools.forget(state.key)
+                return False
+        live = await self._kube.find(path_of(APPS, "deployments", about.namespace, about.name))
         state.conflict = None
         if live is None:
             return True

@@ -31,6 +31,7 @@ class PoolState:
     pool: Pool | None  # None: its fields cannot be understood, see `invalid`
     generation: int | None
     invalid: Trouble | None = None
+    told_at: float = float("-inf")  # when its watch last spoke of it
     gone: bool = False  # deleted; kept until its pods are gone, for the jobs in them
     # What there is
     pods: dict[str, PodView] = field(default_factory=dict)
@@ -81,8 +82,10 @@ class PoolState:
 class Pools:
     """All of them, by namespace and name. ``changed`` is called with a pool that is new or has another spec."""
 
-    def __init__(self, changed: Callable[[PoolState], None], left: Callable[[PoolState], None]) -> None:
-        self._changed, self._left = changed, left
+    def __init__(
+        self, changed: Callable[[PoolState], None], left: Callable[[PoolState], None], clock: Callable[[], float]
+    ) -> None:
+        self._changed, self._left, self._clock = changed, left, clock
         self._all: dict[Key, PoolState] = {}
         self._departed: dict[str, PoolState] = {}  # by uid
         # What came before its pool did.
@@ -112,11 +115,13 @@ class Pools:
             self.forget(key)
             return
         notes = meta.get("annotations") or {}
+        if known is not None:
+            known.told_at = self._clock()
         if known is not None and known.generation == meta.get("generation") and _notes(known) == notes:
             return
         pool, trouble = _parsed(body)
         if known is None:
-            known = PoolState(about, pool, meta.get("generation"))
+            known = PoolState(about, pool, meta.get("generation"), told_at=self._clock())
             self._resume(known, body.get("status") or {})
             self._all[key] = known
         known.pool, known.invalid, known.generation = pool, trouble, meta.get("generation")

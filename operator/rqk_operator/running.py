@@ -41,12 +41,12 @@ class Operator:
 
     def __init__(self, settings: Settings, kube: Kube, clock: Callable[[], float] = time.monotonic) -> None:
         self.settings, self.kube, self.clock = settings, kube, clock
-        self.pools = Pools(self._pool_changed, self._pool_left)
+        self.pools = Pools(self._pool_changed, self._pool_left, clock)
         self.metrics = OperatorMetrics(lambda: self.pools if self.leads() else ())
         self.events = Events(kube, clock, settings.identity)
         self.children = Children(kube, self.pools, self.events, settings.namespaces, clock)
         self.leader = Leader(
-            kube, settings.lease_namespace, settings.lease_name, settings.identity, clock, self.metrics.leads
+            kube.express(), settings.lease_namespace, settings.lease_name, settings.identity, clock, self.metrics.leads
         )
         self.loop = Loop(
             self.pools,

@@ -80,8 +80,8 @@ def invalid(name: str, generation: int | None, trouble: Trouble, before: Mapping
 
 def worth_writing(before: Mapping[str, Any], after: Mapping[str, Any]) -> Literal["no", "later", "now"]:
     """Counts may wait a little; what a person acts on may not."""
-    if before == after:
-        return "no"
+    if _quiet(before) == _quiet(after):
+        return "no"  # the arithmetic of a decision that stays is no news by itself
     return "later" if _weighty(before) == _weighty(after) else "now"
 
 
@@ -91,6 +91,11 @@ def merge_patch(before: Any, after: Any) -> Any:
         return after
     changed = {key: merge_patch(before.get(key), value) for key, value in after.items() if before.get(key) != value}
     return changed | {key: None for key in before if key not in after}
+
+
+def _quiet(status: Mapping[str, Any]) -> dict[str, Any]:
+    decision = status.get("lastDecision") or {}
+    return {**status, "lastDecision": {key: decision.get(key) for key in ("replicas", "reason", "at")}}
 
 
 def _weighty(status: Mapping[str, Any]) -> object:
