@@ -184,7 +184,7 @@ class Loop:
         if state.task is not None or state.pool is None:
             return None
         decision, steps, mates = consider(state, state.pool, snapshot, directory, now, time.time())
-        state.settled = steps.settled
+        state.memory = steps.memory
         self.metrics.decided(*state.key, decision.reason.value)
         heard = site.watch.hears(state.pool.spec.queues)
         state.look_at = next_look(state, snapshot, now, heard=heard)

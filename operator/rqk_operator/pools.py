@@ -14,6 +14,7 @@ from rqk.autoscale.manifest import check_for_cluster, parse_pool
 from rqk.autoscale.model import Pool
 from rqk.errors import BadPool
 from rqk_operator.events import About
+from rqk_operator.retire import Memory
 from rqk_operator.sources import Access
 from rqk_operator.status import Trouble
 from rqk_operator.views import DeploymentView, PodView
@@ -48,7 +49,7 @@ class PoolState:
     observed: Observation | None = None
     decision: Decision | None = None
     shrinking: Decision | None = None  # the one that asked for fewer; workers leave some rounds later
-    settled: frozenset[str] = frozenset()  # pods ready to go, as the last round saw them
+    memory: Memory = field(default_factory=Memory)  # what the last round saw of its pods
     look_at: float = 0.0
     redis: Trouble | None = None
     redis_known: bool = False

@@ -12,8 +12,8 @@ A pool that grows meanwhile takes the retirement back. Each round starts from wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from rqk.autoscale.observe import duty
 from rqk.autoscale.retire import Duty, Member, choose_victims
@@ -25,6 +25,9 @@ LOWEST_COST = -1_000_000
 # memory. After so long, and not ready, it is taken for broken.
 HOPELESS_S = 180.0
 _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
+
+Rank = tuple[bool, int, bool, int]
+_FIRST: Rank = (False, 0, False, LOWEST_COST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,14 @@ class Mate:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """What a round saw, for the next one: the controller knows at least as much by then."""
+
+    may_go: frozenset[str] = frozenset()  # uids of pods on which all was visible
+    ranks: Mapping[str, Rank] = field(default_factory=dict)  # of every pod that counted, by uid
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What to do now; all of it may be empty."""
 
@@ -50,7 +61,7 @@ class Plan:
     mark: tuple[PodView, ...] = ()  # give it the lowest deletion cost
     unmark: tuple[PodView, ...] = ()
     replicas: int | None = None  # write this number; None leaves it
-    settled: frozenset[str] = frozenset()  # uids of pods that are seen to be ready to go, for the next round
+    memory: Memory = field(default_factory=Memory)
 
     @property
     def empty(self) -> bool:
@@ -116,20 +127,20 @@ def plan(
     current: int,
     wanted: int,
     mates: Sequence[Mate],
-    settled: frozenset[str],
+    memory: Memory,
     *,
     probed: bool,
     failing: bool = False,
 ) -> Plan:
     """The next steps towards ``wanted`` workers that stay.
 
-    ``settled`` is what the last round's plan said. ``probed``: the workers report NotReady when they retire, as rqk's
+    ``memory`` is what the last round's plan said. ``probed``: the workers report NotReady when they retire, as rqk's
     do; others are known by their deletion cost alone. ``failing``: the controller says that it cannot make all pods.
     """
     slated = _slated(current, mates)
     retiring = _retiring(mates, slated)
     missing = wanted - size(current, mates)
-    back = sorted(retiring, key=lambda mate: (mate.pod.uid in settled, mate.pod.created))[: max(0, missing)]
+    back = sorted(retiring, key=lambda mate: (mate.pod.uid in memory.may_go, mate.pod.created))[: max(0, missing)]
     asked, free = _victims(mates, retiring, slated, max(0, -missing))
     # A pod that does not even run yet would be removed before any worker that retired: better it goes than a warm one.
     unborn = [mate for mate in mates if mate.free and mate not in free and mate.pod.uid not in slated]
@@ -146,14 +157,14 @@ def plan(
     else:
         # While pods are still being made, nobody knows what will run by the time the controller reads the next number.
         complete = failing or len(mates) >= current
-        number = _lowered(current, wanted, mates, may_go & settled) if complete and not back else None
+        number = _lowered(current, wanted, mates, may_go, memory) if complete and not back else None
     return Plan(
         unretire=tuple(back),
         retire=tuple(asked),
         mark=tuple(mate.pod for mate in mates if mate.pod.uid in going and mate.pod.cost != LOWEST_COST),
         unmark=tuple(mate.pod for mate in mates if mate.pod.uid not in going and mate.pod.cost == LOWEST_COST),
         replicas=number,
-        settled=may_go,
+        memory=Memory(may_go, {mate.pod.uid: _rank(mate.pod) for mate in mates}),
     )
 
 
@@ -177,17 +188,30 @@ def _may_go(mates: Sequence[Mate], going: Iterable[str], *, probed: bool) -> fro
     return frozenset(marked.intersection(going))
 
 
-def _lowered(current: int, wanted: int, mates: Sequence[Mate], may_go: frozenset[str]) -> int | None:
-    """A smaller number that can only cost pods which may go; None if there is none."""
-    fence = min((_rank(mate.pod) for mate in mates if mate.pod.uid not in may_go), default=None)
-    first = sum(1 for mate in mates if mate.pod.uid in may_go and (fence is None or _rank(mate.pod) < fence))
+def _lowered(current: int, wanted: int, mates: Sequence[Mate], may_go: frozenset[str], memory: Memory) -> int | None:
+    """A smaller number that can only cost pods which may go; None if there is none.
+
+    Both by what is seen now and by what was seen a round ago: the controller's view is somewhere between.
+    """
+    sure = may_go & memory.may_go
+    fence = min(
+        (rank for mate in mates if mate.pod.uid not in sure for rank in (_rank(mate.pod), _before(mate, memory))),
+        default=None,
+    )
+    last = {mate.pod.uid: max(_rank(mate.pod), _before(mate, memory)) for mate in mates if mate.pod.uid in sure}
+    first = sum(1 for rank in last.values() if fence is None or rank < fence)
     if len({mate.pod.template for mate in mates}) > 1 and first < len(mates):
         return None  # in a rollout the number is split over two ReplicaSets, and nobody knows how
     number = max(wanted, len(mates) - first)
     return number if number < current else None
 
 
-def _rank(pod: PodView) -> tuple[bool, int, bool, int]:
+def _before(mate: Mate, memory: Memory) -> Rank:
+    """A pod that was not there a round ago may be anything to the controller."""
+    return memory.ranks.get(mate.pod.uid, _FIRST)
+
+
+def _rank(pod: PodView) -> Rank:
     """The order in which a ReplicaSet removes pods, as far as it can be relied on (controller_utils.go, ActivePodsWithRanks)."""
     return (pod.assigned, _PHASES.get(pod.phase, 1), pod.ready, pod.cost)
 

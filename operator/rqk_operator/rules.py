@@ -40,9 +40,9 @@ def consider(
         state.shrinking = decision if decision.change < 0 else None
     # Blind, nothing is done: who is busy is not known either.
     if snapshot is None or pool.spec.scaling.dry_run or state.deployment is None:
-        return decision, Plan(settled=state.settled), mates
+        return decision, Plan(memory=state.memory), mates
     probed, failing = pool.spec.worker.command is None, bool(state.deployment.failure)
-    steps = plan(current, decision.replicas, mates, state.settled, probed=probed, failing=failing)
+    steps = plan(current, decision.replicas, mates, state.memory, probed=probed, failing=failing)
     return decision, steps, mates
 
 

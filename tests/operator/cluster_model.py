@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from zlib import crc32
 
-from rqk_operator.retire import LOWEST_COST, Directory, Mate, Plan, crew, plan, size
+from rqk_operator.retire import LOWEST_COST, Directory, Mate, Memory, Plan, crew, plan, size
 from rqk_operator.views import PodView
 
 from rqk.store.snapshot import WorkerSnapshot
@@ -45,7 +45,7 @@ class Model:
     seen_by_operator: int = 0
     seen_by_controller: int = 0
     seen_a_round_ago: int = 0
-    settled: frozenset[str] = frozenset()
+    memory: Memory = field(default_factory=Memory)
     resized: tuple[int, int] = (0, 0)  # when the operator last wrote the number, and which: it knows that at once
     expected_gone: set[str] = field(default_factory=set)
     made: int = 0
@@ -151,8 +151,8 @@ class Model:
         """One round. Before it, the controller has caught up with the round before."""
         self.seen_by_controller = max(self.seen_by_controller, self.seen_a_round_ago)
         self.seen_a_round_ago = self.seen_by_operator
-        steps = plan(replicas, wanted, mates, self.settled, probed=self.probed)
-        self.settled = steps.settled
+        steps = plan(replicas, wanted, mates, self.memory, probed=self.probed)
+        self.memory = steps.memory
         by_name = {self.now.pods[uid].worker: worker for uid, worker in self.workers.items() if uid in self.now.pods}
         for mate in steps.unretire:
             if mate.worker is not None and mate.worker.name in by_name:
