@@ -61,12 +61,19 @@ class Plan:
     mark: tuple[PodView, ...] = ()  # give it the lowest deletion cost
     unmark: tuple[PodView, ...] = ()
     replicas: int | None = None  # write this number; None leaves it
+    unborn: tuple[PodView, ...] = ()  # lower it only while these pods are as they were
     memory: Memory = field(default_factory=Memory)
 
     @property
     def empty(self) -> bool:
         """Nothing to do."""
         return not (self.unretire or self.retire or self.mark or self.unmark) and self.replicas is None
+
+
+def still_holds(steps: Plan, pods: Mapping[str, PodView]) -> bool:
+    """Whether a number may still be lowered, some requests after it was planned: nobody has come to life meanwhile."""
+    both = [(pods.get(pod.uid, pod), pod) for pod in steps.unborn]
+    return all((now.running, now.ready) == (then.running, then.ready) for now, then in both)
 
 
 class Directory:
@@ -164,6 +171,7 @@ def plan(
         mark=tuple(mate.pod for mate in mates if mate.pod.uid in going and mate.pod.cost != LOWEST_COST),
         unmark=tuple(mate.pod for mate in mates if mate.pod.uid not in going and mate.pod.cost == LOWEST_COST),
         replicas=number,
+        unborn=tuple(mate.pod for mate in mates if mate.free and mate.pod.uid in may_go),
         memory=Memory(may_go, {mate.pod.uid: _rank(mate.pod) for mate in mates}),
     )
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from zlib import crc32
 
-from rqk_operator.retire import LOWEST_COST, Directory, Mate, Memory, Plan, crew, plan, size
+from rqk_operator.retire import LOWEST_COST, Directory, Mate, Memory, Plan, crew, plan, size, still_holds
 from rqk_operator.views import PodView
 
 from rqk.store.snapshot import WorkerSnapshot
+
+NOW = 1e6
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Model:
             for _ in range(cache.replicas - len(active)):
                 self.made += 1
                 uid = f"u{self.made}"
-                self.store(pods={uid: PodView("ns", f"p{self.made}", uid, "pool", created=float(self.made))})
+                self.store(pods={uid: PodView("ns", f"p{self.made}", uid, "pool", created=NOW - 100 + self.made)})
             self.seen_by_controller = len(self.history) - 1
             return
         order = {"Pending": 0, "Running": 2}
@@ -145,7 +147,7 @@ class Model:
         cache = self.history[self.seen_by_operator]
         written, number = self.resized
         replicas = number if self.seen_by_operator < written else cache.replicas
-        return crew(cache.pods.values(), Directory(self.snapshot()), now=1e6), replicas
+        return crew(cache.pods.values(), Directory(self.snapshot()), now=NOW), replicas
 
     def act(self, mates: list[Mate], replicas: int, wanted: int) -> Plan:
         """One round. Before it, the controller has caught up with the round before."""
@@ -169,6 +171,9 @@ class Model:
         for pod in steps.unmark:
             if pod.uid in self.now.pods:
                 self.change(pod.uid, cost=0)
+        lowers = steps.replicas is not None and steps.replicas < replicas
+        if lowers and not still_holds(steps, self.history[self.seen_by_operator].pods):
+            return steps
         if steps.replicas is not None and self.now.replicas == replicas:  # the patch's test
             self.store(replicas=steps.replicas)
             self.resized = (len(self.history) - 1, steps.replicas)
