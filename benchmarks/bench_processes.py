@@ -18,9 +18,10 @@ import time
 import zlib
 from dataclasses import dataclass
 
+from rqk.worker.children import ChildSettings
 from rqk.worker.frames import Decoder, Kind, receive, send
 from rqk.worker.messages import Order, order_fields, read_outcome
-from rqk.worker.zygote import ChildSettings, Exited, Forked, Ready, ZygoteHandle
+from rqk.worker.zygote import Exited, Forked, Ready, ZygoteHandle
 
 
 def job_hash() -> dict[bytes, bytes]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from rqk import clock
 from rqk.connections import resolve_connection
 from rqk.core import keys
+from rqk.core.call import Call, Serializer, decode_call
 from rqk.core.codec import encode_job
-from rqk.core.payload import Call, Serializer, call_string, decode_call
+from rqk.core.payload import call_string
 from rqk.core.records import JobRecord
 from rqk.core.states import JobStatus
+from rqk.current import current
 from rqk.errors import InvalidJobOperation, NoSuchJobError
 from rqk.making import dump_meta, load_meta, new_record, validate_job_id
 from rqk.policies import Callback, Repeat, Retry
@@ -27,17 +28,10 @@ if TYPE_CHECKING:
     from rqk.execution import Execution
     from rqk.store.connect import Client
 
-_current: ContextVar[Job | None] = ContextVar("rqk_current_job", default=None)
-
 
 def get_current_job(connection: Client | None = None) -> Job | None:
     """The job whose function is running here; None outside a job."""
-    return _current.get()
-
-
-def set_current(job: Job | None) -> None:
-    """Tell which job runs here; for the horse."""
-    _current.set(job)
+    return cast("Job | None", current())
 
 
 class Job:

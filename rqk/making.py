@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from rqk.core.payload import Call, Serializer, call_string, describe_callable, encode_call
+from rqk.core.call import Call, Serializer
+from rqk.core.payload import call_string, describe_callable, encode_call
 from rqk.core.records import JobRecord
 from rqk.core.states import JobStatus
 from rqk.core.times import parse_duration

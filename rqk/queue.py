@@ -11,8 +11,8 @@ from uuid import uuid4
 from rqk import clock
 from rqk.connections import resolve_connection
 from rqk.core import keys
+from rqk.core.call import Serializer
 from rqk.core.codec import encode_job
-from rqk.core.payload import Serializer
 from rqk.core.records import JobRecord
 from rqk.core.states import JobStatus
 from rqk.core.times import parse_duration, to_epoch

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from rqk import clock
 from rqk.connections import resolve_connection
 from rqk.core import keys
-from rqk.core.payload import Serializer
+from rqk.core.call import Serializer
 from rqk.core.times import from_epoch
 from rqk.errors import InvalidJobOperation, NoSuchJobError
 from rqk.job import Job

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rqk.core.payload import Serializer
+from rqk.core.call import Serializer
 from rqk.core.records import ResultRecord, ResultType
 from rqk.core.times import from_epoch
 from rqk.errors import DeserializationError

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from importlib import import_module
 from typing import Any
 
-from rqk.core.payload import Serializer
+from rqk.core.call import Serializer
 
 
 class PickleSerializer:
@@ -30,11 +29,15 @@ class JSONSerializer:
     @staticmethod
     def dumps(obj: Any) -> bytes:
         """Bytes of a value."""
+        import json  # here: a horse that needs none should not hold it
+
         return json.dumps(obj).encode()
 
     @staticmethod
     def loads(data: bytes) -> Any:
         """The value again."""
+        import json
+
         return json.loads(data)
 
 

@@ -138,10 +138,3 @@ def worker_name(pod: PodSettings, pid: int, token: str, hostname: str | None = N
     if pod.name and pod.uid:
         return f"{pod.name}.{pod.uid}"
     return f"{hostname or socket.gethostname()}.{pid}.{token}"
-
-
-def set_job_environment(worker: str, job_id: str, execution_id: str) -> None:
-    """What the job's code and its child processes can read about themselves, under RQ's names. For the horse only."""
-    os.environ["RQ_WORKER_ID"] = worker
-    os.environ["RQ_JOB_ID"] = job_id
-    os.environ["RQ_EXECUTION_ID"] = execution_id

@@ -14,7 +14,8 @@ from rqk import clock
 from rqk.core import moves
 from rqk.core.codec import encode_job
 from rqk.core.moves import Attempt
-from rqk.job import Job, set_current
+from rqk.current import set_current
+from rqk.job import Job
 from rqk.store import jobs
 
 
@@ -27,7 +28,7 @@ def run_now(job: Job, func: Callable[..., Any] | str) -> Job:
     record = replace(job.record, worker_name="sync", started_at=started)
     value: Any = None
     failure: BaseException | None = None
-    set_current(job)
+    set_current(lambda: job)
     try:
         call = job._decoded()
         function = pkgutil.resolve_name(func) if isinstance(func, str) else func

@@ -182,6 +182,8 @@ def command(target: Target, queues: tuple[str, ...], **given: Any) -> None:
             preload=given["preload"],
             path=target.directories,
             job_memory_limit=given["job_memory_limit"],
+            # A settings module is code of the user's that jobs may count on; then they inherit this process as it is.
+            fresh_url=None if target.config else target.redis_url(),
             recycle_after=given["recycle_after"],
             kill_after_s=given["kill_after"],
             grace_s=given["grace"],

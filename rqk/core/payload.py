@@ -1,7 +1,4 @@
-"""A call as bytes: the ``data`` field of a job. Source: docs/protocol.md, section 2.
-
-``data`` is the zlib-compressed serialized 4-tuple (function name, instance, positional arguments, keyword arguments).
-"""
+"""Calls: from a callable to the ``data`` field of a job, and the words that logs and dashboards show. Reading is in call.py."""
 
 from __future__ import annotations
 
@@ -10,32 +7,12 @@ import json
 import pickletools
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
-from rqk.errors import DeserializationError, SerializationError
+from rqk.core.call import Call, Serializer, decompress
+from rqk.errors import SerializationError
 
 REPR_LIMIT = 75  # characters of one argument in a description, as RQ cuts them
-
-
-class Serializer(Protocol):
-    """Anything with these two functions: a module such as ``json``-likes, a class or an instance."""
-
-    def dumps(self, obj: Any, /) -> bytes:
-        """Bytes of a value."""
-
-    def loads(self, data: bytes, /) -> Any:
-        """The value again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """What a job runs."""
-
-    func_name: str
-    instance: Any
-    args: Sequence[Any]
-    kwargs: Mapping[str, Any]
 
 
 def encode_call(call: Call, serializer: Serializer) -> bytes:
@@ -60,27 +37,6 @@ def _culprit(call: Call, serializer: Serializer) -> str:
         except Exception:  # noqa: BLE001 - same as above
             return words
     return "the call"
-
-
-def decompress(data: bytes) -> bytes:
-    """The serialized call; bytes that are not compressed are taken as they are, as RQ's readers do."""
-    try:
-        return zlib.decompress(data)
-    except zlib.error:
-        return data
-
-
-def decode_call(data: bytes, serializer: Serializer) -> Call:
-    """The call again. Raises DeserializationError when the bytes are not of this serializer."""
-    try:
-        func_name, instance, args, kwargs = serializer.loads(decompress(data))
-    except Exception as error:  # noqa: BLE001 - unpickling runs user code
-        name = getattr(serializer, "__name__", None) or type(serializer).__name__
-        raise DeserializationError(
-            f"the job's call could not be read with {name} ({type(error).__name__}: {error}); "
-            "producer and worker must use the same serializer and have the same modules"
-        ) from error
-    return Call(func_name, instance, args, kwargs)
 
 
 def peek_func_name(data: bytes) -> str | None:

@@ -7,8 +7,7 @@ Pure. The beginning of the text of an unexpected death is RQ's sentence, because
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 KilledFor = Literal["timeout", "stop", "grace", "lease", "memory"] | None
 """Why the supervisor itself killed the horse; None = it did not."""
@@ -46,8 +45,7 @@ _SIGNAL_WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """An outcome for the metrics and a text for the job's failure record."""
 
     outcome: Outcome

@@ -26,6 +26,7 @@ MAX_FIELDS = 100_000  # a job hash has about forty; more than this is garbage, a
 LARGE = 1 << 16  # a field from this size on is written on its own instead of being copied into one buffer
 
 _HEAD = struct.Struct("<BBII")
+HEAD_BYTES = _HEAD.size
 _SMALL_READ = 1 << 15  # a larger buffer would be mapped and unmapped by malloc at each read
 _LARGE_READ = 1 << 18
 
@@ -37,11 +38,13 @@ class FrameError(RqkError):
 class Kind(IntEnum):
     """What a frame says; messages.py has the fields of each."""
 
-    FORK = 1  # supervisor -> zygote
+    FORK = 1  # supervisor -> zygote, as SETTINGS and IMPORT
     READY = 2  # zygote -> supervisor, from here to FORK_FAILED
     FORKED = 3
     EXITED = 4
     FORK_FAILED = 5
+    SETTINGS = 6
+    IMPORT = 7
     JOB = 16  # supervisor -> horse
     LEAVE = 17
     OUTCOME = 18  # horse -> supervisor
@@ -66,6 +69,11 @@ def _head(kind: Kind, fields: Sequence[bytes]) -> bytes:
     if count > MAX_FIELDS:
         raise FrameError(f"a {kind.name} frame with {count} fields is above the limit of {MAX_FIELDS} fields")
     return _HEAD.pack(MAGIC, kind, count, rest) + struct.pack(f"<{count}I", *sizes)
+
+
+def rest_of(head: bytes) -> int:
+    """How many bytes follow the first HEAD_BYTES of a frame."""
+    return int(_HEAD.unpack(head)[3])
 
 
 def encode(kind: Kind, fields: Sequence[bytes] = ()) -> bytes:

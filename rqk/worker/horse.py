@@ -8,29 +8,25 @@ that the job left behind.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import sys
-from dataclasses import replace
-from typing import TYPE_CHECKING
+import zlib
+from typing import TYPE_CHECKING, Any
 
-from rqk.core.payload import Call, encode_call
 from rqk.core.verdict import EXIT_MUTE
-from rqk.metrics.delta import Baseline
 from rqk.serializers import resolve_serializer
-from rqk.worker import afterfork, limits, process
+from rqk.worker import afterfork, memory, process
 from rqk.worker.frames import Decoder, Frame, FrameError, Kind, receive, send
 from rqk.worker.messages import Order, order_fields, outcome_fields, read_order
 from rqk.worker.perform import Tools, perform
 
 if TYPE_CHECKING:
-    from rqk.worker.zygote import ChildSettings
-
-
-log = logging.getLogger(__name__)
+    from rqk.worker.children import ChildSettings
 
 REHEARSALS = 12  # Python 3.11 looks at a function again after eight calls
+_OURS = frozenset({"rqk", "redis", "hiredis"})
+_WITH_EFFECTS = frozenset({"antigravity", "this", "idlelib", "turtle", "turtledemo", "tkinter", "test", "lib2to3"})
 
 
 def tools(settings: ChildSettings | None) -> Tools:
@@ -40,15 +36,39 @@ def tools(settings: ChildSettings | None) -> Tools:
     return Tools(resolve_serializer(settings.serializer), settings.connect, settings.raise_again_s)
 
 
-def run(sock: socket.socket, settings: ChildSettings, its_tools: Tools, baseline: Baseline) -> int:
-    """Live as a horse; ``baseline`` is what the metrics of preloaded modules said before the fork. Return the exit
-    code.
+class UserMetrics:
+    """What the job's own metrics have gained: metrics/delta.py, which is imported only where prometheus_client is."""
+
+    def __init__(self) -> None:
+        self._baseline: Any = None
+
+    def take(self) -> None:
+        """Note what the metrics of preloaded modules say before the fork."""
+        if "prometheus_client" in sys.modules:
+            from rqk.metrics.delta import Baseline
+
+            self._baseline = Baseline.take()
+
+    def delta(self) -> bytes:
+        """What has changed since then, or since the last call."""
+        if "prometheus_client" not in sys.modules:
+            return b""
+        if self._baseline is None:
+            from rqk.metrics.delta import Baseline
+
+            self._baseline = Baseline()
+        return bytes(self._baseline.delta())
+
+
+def run(sock: socket.socket, settings: ChildSettings, its_tools: Tools, metrics: UserMetrics) -> int:
+    """Live as a horse; ``metrics`` know what those of preloaded modules said before the fork. Return the exit code.
 
     0: all jobs were reported, LEAVE came, or the supervisor is gone.
     """
     process.set_name("rqk-horse")
     afterfork.after_fork()
     me = os.getpid()
+    loaded = len(sys.modules)
     decoder = Decoder()
     waiting: list[Frame] = []
     left = max(1, settings.recycle_after)
@@ -64,19 +84,23 @@ def run(sock: socket.socket, settings: ChildSettings, its_tools: Tools, baseline
             raise FrameError(f"a supervisor does not send {frame.kind.name} to a horse")
         order = read_order(frame.fields)
         if not fresh:
-            limits.reset_peak()
+            memory.reset_peak()
         if settings.job_memory_limit:
-            limits.set_job_memory(settings.job_memory_limit)
+            memory.set_job_memory(settings.job_memory_limit)
         outcome = perform(order, its_tools)
         if os.getpid() != me:  # the job forked and its child came back here: it has nothing to report
             return 0
         if settings.job_memory_limit:
-            limits.lift_job_memory()
+            memory.lift_job_memory()
         left = 0 if outcome.leaving else left - 1
         fresh = False
-        outcome.leaving = left == 0
-        outcome.maxrss_kib = limits.peak_bytes() >> 10
-        outcome.metrics = baseline.delta()
+        imported: tuple[str, ...] = ()
+        if len(sys.modules) > loaded:
+            imported = worth_inheriting(list(sys.modules)[loaded:])  # a dict keeps the order of insertion
+            loaded = len(sys.modules)
+        outcome = outcome._replace(
+            leaving=left == 0, maxrss_kib=memory.peak_bytes() >> 10, metrics=metrics.delta(), imported=imported
+        )
         _flush()  # what the job printed comes before its outcome in the log
         try:
             send(sock, Kind.OUTCOME, outcome_fields(outcome))
@@ -95,7 +119,7 @@ def rehearse(settings: ChildSettings, its_tools: Tools) -> None:
     a real job comes.
     """
     try:
-        data = encode_call(Call("builtins.len", None, ("",), {}), its_tools.serializer)
+        data = zlib.compress(its_tools.serializer.dumps(("builtins.len", None, ("",), {})))
         fields = {
             b"status": b"started",
             b"created_at": b"2026-01-01T00:00:00.000000Z",
@@ -106,9 +130,26 @@ def rehearse(settings: ChildSettings, its_tools: Tools) -> None:
         with ours, theirs:
             for number in range(REHEARSALS):
                 send(ours, Kind.JOB, order_fields(Order(str(number), "", "rehearsal", "", 60.0, fields)))
-            run(theirs, replace(settings, recycle_after=REHEARSALS, job_memory_limit=None), its_tools, Baseline())
-    except Exception:
-        log.debug("the rehearsal in the zygote failed; only speed depends on it", exc_info=True)
+            run(theirs, settings._replace(recycle_after=REHEARSALS, job_memory_limit=None), its_tools, UserMetrics())
+    except Exception:  # noqa: S110 - only speed depends on it
+        pass
+
+
+def worth_inheriting(names: list[str]) -> tuple[str, ...]:
+    """Of modules that a job has loaded those that any process may load without a visible effect: Python's own library,
+    redis-py and rqk. The zygote loads them too, so that later horses need not. Users' modules are theirs to preload.
+    """
+    home = os.__file__.removesuffix("os.py")
+    found = []
+    for name in names:
+        top = name.partition(".")[0]
+        if top in _OURS:
+            found.append(name)
+        elif top in sys.stdlib_module_names and top not in _WITH_EFFECTS:
+            file = getattr(sys.modules.get(name), "__file__", None)
+            if file is None or file.startswith(home):  # else a user's module of the same name
+                found.append(name)
+    return tuple(found)
 
 
 def _next(sock: socket.socket, decoder: Decoder, waiting: list[Frame]) -> Frame | None:

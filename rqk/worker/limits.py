@@ -1,18 +1,9 @@
-"""Memory: sizes as people write them, the limit of one job, the container's limit and its out-of-memory counter, peaks.
-
-Which limit. RLIMIT_AS counts every mapping: shared libraries, memory-mapped files, address space that thread pools
-and allocators merely reserve; numpy alone maps gigabytes it never uses, so a limit that fits real use cannot be told
-with it. RLIMIT_RSS has no effect on Linux. RLIMIT_DATA counts private writable memory (heap and anonymous mappings,
-since Linux 4.7), which is what a job allocates, so it is used. A job above it gets a MemoryError with a traceback and
-fails normally; nothing is killed, no pod restarts. It counts allocated, not touched memory, and includes what
-preloaded modules hold. macOS accepts the call and ignores it.
-"""
+"""Memory as seen from outside: sizes as people write them, the container's limit and its out-of-memory counter. A process's own is memory.py."""
 
 from __future__ import annotations
 
 import re
 import resource
-import sys
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -52,78 +43,12 @@ def parse_size(text: str | int) -> int:
     return size
 
 
-def set_job_memory(limit: int) -> None:
-    """Limit this process's private writable memory to ``limit`` bytes, softly: lift_job_memory can undo it for the
-    report.
-
-    A container's own hard limit below it stays as it is. Raises nothing: a system without the limit goes without.
-    """
-    try:
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
-    except (OSError, ValueError):
-        pass
-
-
-def lift_job_memory() -> None:
-    """Allow as much as the hard limit, so that a failure can be put into words after a MemoryError."""
-    try:
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
-    except (OSError, ValueError):
-        pass
-
-
-def private_bytes() -> int | None:
-    """Return what RLIMIT_DATA counts of this process now; None where /proc does not say."""
-    try:
-        for line in Path("/proc/self/status").read_text("ascii", "replace").splitlines():
-            if line.startswith("VmData:"):
-                return int(line.split()[1]) << 10
-    except (OSError, ValueError, IndexError):
-        pass
-    return None
-
-
-def raise_oom_score(points: int) -> None:
-    """Make the kernel prefer this process (0 to 1000 points) when memory runs out. Lowering needs rights and is
-    left.
-    """
-    _write("/proc/self/oom_score_adj", str(max(0, min(points, 1000))).encode())
-
-
-def reset_peak() -> None:
-    """Start the peak of peak_bytes() anew, so that each job in a recycled horse has its own. No-op where it is
-    impossible.
-    """
-    _write("/proc/self/clear_refs", b"5")
-
-
-def peak_bytes() -> int:
-    """Return this process's peak resident memory since it was forked or since reset_peak().
-
-    Linux keeps the figure with the address space, so a fork starts at its parent's present size, not at the parent's
-    peak (which ru_maxrss would show only after an exec); it costs 2 us where /proc/self/status costs 45.
-    """
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak << 10
-
-
 def resident_bytes(pid: int) -> int | None:
     """Return the resident memory of a process; None when it is gone or /proc does not say."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
     except (OSError, ValueError, IndexError):
         return None
-
-
-def _write(path: str, data: bytes) -> None:
-    try:
-        with open(path, "wb", buffering=0) as file:
-            file.write(data)
-    except OSError:
-        pass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,20 @@ read it.
 ========== ==================== ==================================================================================
 kind       from -> to           fields (text is UTF-8, numbers are ASCII, an empty field is "none")
 ========== ==================== ==================================================================================
+SETTINGS   supervisor -> zygote ChildSettings, pickled; the first frame, and only to a new interpreter
 FORK       supervisor -> zygote none; by SCM_RIGHTS, the horse's end of the socket pair it will talk over
-READY      zygote -> supervisor JSON array of preloaded modules; JSON array of {"what", "name", "error", "fatal"}
+IMPORT     supervisor -> zygote names of modules that jobs have loaded and later horses shall inherit
+READY      zygote -> supervisor number of preloaded modules; their names; then what, name, error, fatal 1/0 of each problem
 FORKED     zygote -> supervisor pid; seconds the fork took. Requests are answered in order
 FORK_FAILED zygote -> supervisor text of the error
-EXITED     zygote -> supervisor pid; wait status; peak KiB; user CPU seconds; system CPU seconds; faulthandler's text
+EXITED     zygote -> supervisor pid; wait status; peak KiB; user CPU seconds; system CPU seconds; faulthandler's text.
+                                With status 0 it may come a moment late, together with the next FORKED
 JOB        supervisor -> horse  job id; execution id; queue; worker name; timeout in seconds; mode; exception kind;
                                 exception text; then name and value of each field of the job hash, in turn
 LEAVE      supervisor -> horse  none
 OUTCOME    horse -> supervisor  the fields of Outcome: kind; func; result_repr; exc_type; note; started_at; ended_at;
                                 maxrss_kib; has_result 1/0; leaving 1/0; retry as "max at_front intervals..."; result;
-                                exc_string; metrics
+                                exc_string; metrics; imported, separated by spaces
 ========== ==================== ==================================================================================
 
 No JSON on the way of a job: a fresh fork pays for every page of memory that it touches, and json touches many.
@@ -24,7 +27,6 @@ Readers raise FrameError for anything that is not of this form: the horse is not
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, NamedTuple, cast
 
@@ -103,8 +105,7 @@ def read_order(fields: list[bytes]) -> Order:
         raise FrameError(f"a JOB frame cannot be read: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class RetryWish:
+class RetryWish(NamedTuple):
     """What a returned Retry asks for."""
 
     max: int
@@ -112,8 +113,7 @@ class RetryWish:
     intervals: tuple[int, ...]  # seconds
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """OUTCOME: how a job ended in its horse."""
 
     kind: OutcomeKind
@@ -127,9 +127,10 @@ class Outcome:
     has_result: bool = False  # False when the job returned None
     note: str | None = None  # for the log: what was odd though the job ended
     leaving: bool = False  # the horse takes no further job and is about to exit
-    result: bytes = field(default=b"", repr=False)
-    exc_string: str = field(default="", repr=False)
-    metrics: bytes = field(default=b"", repr=False)
+    result: bytes = b""
+    exc_string: str = ""
+    metrics: bytes = b""
+    imported: tuple[str, ...] = ()  # modules of Python's own library, of redis-py and of ours that the job has loaded
 
 
 def outcome_fields(outcome: Outcome) -> list[bytes]:
@@ -148,6 +149,7 @@ def outcome_fields(outcome: Outcome) -> list[bytes]:
         outcome.result,
         outcome.exc_string.encode("utf-8", "backslashreplace"),
         outcome.metrics,
+        " ".join(outcome.imported).encode(),
     ]
 
 
@@ -156,7 +158,7 @@ def read_outcome(fields: list[bytes]) -> Outcome:
     try:
         kind, func, result_repr, exc_type, note = (field.decode("utf-8", "replace") for field in fields[:5])
         started_at, ended_at = _epoch(fields[5]), _epoch(fields[6])
-        maxrss, has_result, leaving, retry, result, exc_string, metrics = fields[7:]
+        maxrss, has_result, leaving, retry, result, exc_string, metrics, imported = fields[7:]
         if kind not in _OUTCOMES:
             raise ValueError(f"unknown kind {kind!r}")
         if (kind == "retry") != bool(retry):
@@ -176,6 +178,7 @@ def read_outcome(fields: list[bytes]) -> Outcome:
             result,
             exc_string.decode("utf-8", "replace"),
             metrics,
+            tuple(imported.decode("ascii", "replace").split()) if imported else (),
         )
     except (ValueError, IndexError) as error:
         raise FrameError(f"an OUTCOME frame cannot be read: {error}") from error

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rqk.core.call import Serializer
 from rqk.core.moves import DEFAULT_RESULT_TTL, Policy
-from rqk.core.payload import Serializer
 
 Strategy = Literal["default", "round_robin", "random"]
 
@@ -32,6 +32,9 @@ class WorkerOptions:
     grace_s: float | None = None  # after SIGTERM: give the job so long, then put it back; None waits for its end
     preload: tuple[str, ...] = ()
     path: tuple[str, ...] = ()
+    fresh_url: str | None = (
+        None  # start the zygote as a new interpreter, whose jobs find Redis there; None forks this process
+    )
     recycle_after: int = 1  # jobs per horse; 1 is a fork of its own for each job
     job_memory_limit: int | None = None  # bytes
     metrics: bool = True

@@ -20,29 +20,25 @@ handler and timer are as before the job.
 
 from __future__ import annotations
 
-import asyncio
+import os
 import reprlib
 import signal
 import time
-import traceback
-from asyncio import base_events, runners
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
 from types import CoroutineType, FrameType, TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from rqk.core.codec import decode_job
-from rqk.core.payload import Serializer, decode_call
-from rqk.core.records import JobRecord
+from rqk.core.call import Serializer, decode_call
 from rqk.core.verdict import seconds_text
+from rqk.current import set_current
 from rqk.errors import JobTimeoutException, RqkError
-from rqk.job import Job, set_current
 from rqk.serializers import DefaultSerializer
-from rqk.settings import set_job_environment
-from rqk.worker import afterfork, limits, process
+from rqk.worker import afterfork, memory, process
 from rqk.worker import resolve as resolving
 from rqk.worker.messages import Mode, Order, Outcome, RetryWish
+
+if TYPE_CHECKING:
+    from rqk.job import Job
 
 UNREADABLE_FUNC = "<DeserializationError>"  # RQ's name for a call that could not be read
 UNSERIALIZABLE = "Unserializable return value"  # RQ's placeholder for a result that cannot be stored
@@ -56,15 +52,15 @@ _LONGEST_TIMER_S = 1e9  # setitimer refuses absurd values; thirty years are enou
 _WEARY = (JobTimeoutException, MemoryError)  # raised in the middle of anything: such a process takes no further job
 
 # Frames of these files at the top of a traceback are how we came to the user's code, not part of what happened there.
-_OUR_FILES = frozenset({__file__, resolving.__file__, runners.__file__, base_events.__file__})
+_OUR_FILES = frozenset({__file__, resolving.__file__})
+_ASYNCIO_FILES = ("asyncio/runners.py", "asyncio/base_events.py")
 
 
 class HorseDied(RqkError):
     """The process that ran the job died; the text says how."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
+class Tools(NamedTuple):
     """What jobs need of their worker."""
 
     serializer: Serializer = DefaultSerializer
@@ -72,25 +68,27 @@ class Tools:
     raise_again_s: float = 5.0  # see zygote.ChildSettings
 
 
-_BLANK = JobRecord(id="")
-
-
-class JobInHorse(Job):
-    """The job that get_current_job() and callbacks see. Its record is read from the hash when somebody looks: few do,
-    and reading forty fields is a tenth of the cost of a small job in a fresh fork.
+class TheJob:
+    """Makes the job that get_current_job() and callbacks see when somebody asks for it: few do, and what it needs is four
+    fifths of what a horse would otherwise have to inherit.
     """
 
     def __init__(self, order: Order, tools: Tools) -> None:
-        super().__init__(record=_BLANK, connection_factory=tools.connect, serializer=tools.serializer)
-        del self.record
         self._order = order
+        self._tools = tools
+        self._made: Job | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "record":
-            self.record = decode_job(self._order.job_id, self._order.fields)
-        elif not name.startswith("_"):
-            self.record  # noqa: B018 - makes it
-        return self.__dict__["record"] if name == "record" else super().__getattr__(name)
+    def __call__(self) -> Job:
+        """The job; the same one each time."""
+        if self._made is None:
+            from rqk.core.codec import decode_job
+            from rqk.job import Job
+
+            record = decode_job(self._order.job_id, self._order.fields)
+            self._made = Job.from_record(
+                record, serializer=self._tools.serializer, connection_factory=self._tools.connect
+            )
+        return self._made
 
 
 class SoftLimit:
@@ -142,7 +140,10 @@ def perform(order: Order, tools: Tools) -> Outcome:
     """Do what the order says. Whatever the user's code raises becomes part of the outcome; this function raises
     nothing.
     """
-    set_job_environment(order.worker_name, order.job_id, order.execution_id)
+    # What the job's code and its child processes can read about themselves, under RQ's names.
+    os.environ["RQ_WORKER_ID"] = order.worker_name
+    os.environ["RQ_JOB_ID"] = order.job_id
+    os.environ["RQ_EXECUTION_ID"] = order.execution_id
     work = _Work(order, tools)
     try:
         return work.run() if order.mode is Mode.PERFORM else work.run_callback_only()
@@ -159,19 +160,19 @@ class _Work:
     def __init__(self, order: Order, tools: Tools) -> None:
         self.order = order
         self.tools = tools
-        self.job: Job | None = None
+        self.job = TheJob(order, tools)
+        self.prepared = False
         self.func = ""
         self.note: str | None = None
         self.started_at = time.time()
         self.limit = SoftLimit(order.timeout_s, tools.raise_again_s)
 
-    def prepare(self) -> Job:
-        self.job = job = JobInHorse(self.order, self.tools)
-        set_current(job)
-        return job
+    def prepare(self) -> None:
+        set_current(self.job)
+        self.prepared = True
 
     def run(self) -> Outcome:
-        job = self.prepare()
+        self.prepare()
         afterfork.around_job()
         self.func = UNREADABLE_FUNC
         with self.limit:
@@ -181,11 +182,13 @@ class _Work:
             self.started_at = time.time()
             value = function(*call.args, **call.kwargs)
             if isinstance(value, CoroutineType):
+                import asyncio  # here: it is a third of a small horse
+
                 value = asyncio.run(value)
         ended_at = time.time()
         wish = retry_wish(value)
         if wish is None:
-            self.callback("success", job, value)
+            self.callback("success", value)
         result = self.serialized(value)
         self.tidy()
         return Outcome(
@@ -201,22 +204,22 @@ class _Work:
         )
 
     def run_callback_only(self) -> Outcome:
-        job = self.prepare()
+        self.prepare()
         if self.order.mode is Mode.STOPPED_CALLBACK:
-            self.func = self.callback("stopped", job)
+            self.func = self.callback("stopped")
         else:
             kind = JobTimeoutException if self.order.exc_kind == "timeout" else HorseDied
-            self.func = self.callback("failure", job, kind, kind(self.order.exc_text), None)
+            self.func = self.callback("failure", kind, kind(self.order.exc_text), None)
         return Outcome("finished", self.started_at, time.time(), func=self.func)
 
     def failed(self, error: BaseException) -> Outcome:
         self.limit.stop()
-        limits.lift_job_memory()  # room to say that there was none
+        memory.lift_job_memory()  # room to say that there was none
         weary = isinstance(error, _WEARY)
         ended_at = time.time()
-        if self.job is not None and self.order.mode is Mode.PERFORM:
+        if self.prepared and self.order.mode is Mode.PERFORM:
             try:
-                self.callback("failure", self.job, type(error), error, own_part(error.__traceback__))
+                self.callback("failure", type(error), error, own_part(error.__traceback__))
             except BaseException as second:  # as in RQ: what the failure callback raises is what is recorded
                 error = second
         self.tidy()
@@ -231,13 +234,14 @@ class _Work:
             exc_string=traceback_text(error),
         )
 
-    def callback(self, event: str, job: Job, *args: Any) -> str:
+    def callback(self, event: str, *args: Any) -> str:
         """Run the job's callback for an event, if it has one, within its own time limit; return its name."""
         name = self.order.fields.get(b"%s_callback_name" % event.encode(), b"").decode("utf-8", "replace")
         if name:
             text = self.order.fields.get(b"%s_callback_timeout" % event.encode())
             self.limit = SoftLimit(float(text) if text else CALLBACK_TIMEOUT_S, self.tools.raise_again_s)
             with self.limit:
+                job = self.job()
                 resolving.resolve_callback(name)(job, job.connection, *args)
         return name
 
@@ -275,10 +279,11 @@ def retry_wish(value: object) -> RetryWish | None:
     """
     if not any(cls.__name__ == "Retry" for cls in type(value).__mro__):
         return None
-    with suppress(AttributeError, TypeError, ValueError):
+    try:
         retry: Any = value
         return RetryWish(int(retry.max), bool(retry.enqueue_at_front), tuple(int(wait) for wait in retry.intervals))
-    return None
+    except (AttributeError, TypeError, ValueError):
+        return None
 
 
 _PLAIN = frozenset({type(None), bool, float})
@@ -312,15 +317,21 @@ def type_name(cls: type) -> str:
 
 def own_part(trace: TracebackType | None) -> TracebackType | None:
     """Return a traceback without the leading frames of our own; the last of them if there is nothing else."""
-    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename in _OUR_FILES:
+    while trace is not None and trace.tb_next is not None and _is_ours(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next
     return trace
+
+
+def _is_ours(file: str) -> bool:
+    return file in _OUR_FILES or file.endswith(_ASYNCIO_FILES)
 
 
 def traceback_text(error: BaseException) -> str:
     """Return the traceback of an exception as Python prints it, from the user's code on, at most MAX_TRACEBACK_CHARS.
     Never raises.
     """
+    import traceback  # here: most jobs do not fail
+
     try:
         text = "".join(traceback.format_exception(type(error), error, own_part(error.__traceback__)))
     except BaseException as second:  # an exception whose text, notes or cause cannot be had

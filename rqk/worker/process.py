@@ -11,7 +11,6 @@ import ctypes
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -52,6 +51,8 @@ def spawn(child: Callable[[], int], *, group: bool) -> int:
             os.setpgid(0, 0)
         code = child()
     except BaseException:  # the traceback goes to stderr, the exit code says so
+        import traceback
+
         traceback.print_exc()
     finally:
         _flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import inspect
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -24,6 +23,8 @@ def resolve(name: str, instance: object | None = None) -> Callable[..., Any]:
 
 def resolve_callback(name: str) -> Callable[..., Any]:
     """Return a callback by its dotted name. Raises as resolve does, and TypeError for a coroutine function."""
+    import inspect  # here: most jobs have no callback, and it is large
+
     found = resolve(name)
     if inspect.iscoroutinefunction(found):
         raise TypeError(f"callback {name} is a coroutine function; a callback must be a plain function")

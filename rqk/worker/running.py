@@ -160,6 +160,8 @@ class Runner:
                 self.stable.keep(horse)
         if outcome.note:
             log.warning("%s: job %s: %s", task.queue, task.id, outcome.note)
+        if outcome.imported:
+            self.stable.learn(outcome.imported)
         self.report.metrics_of(outcome)
         wall = self.clock()
         if task.verdict is not None:

@@ -7,12 +7,15 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from rqk.worker.children import ChildSettings
 from rqk.worker.frames import Decoder, FrameError, Kind, Outgoing, receive, receive_all
 from rqk.worker.messages import Order, Outcome, order_fields, read_outcome
 from rqk.worker.process import kill_group
-from rqk.worker.zygote import ChildSettings, Closable, Exited, Forked, ForkFailed, Ready, ZygoteHandle
+from rqk.worker.zygote import Closable, Exited, Forked, ForkFailed, Ready, ZygoteHandle
 
 log = logging.getLogger("rqk.worker")
+
+_MOST_LEARNED = 3000  # modules; what a horse says is not trusted to end
 
 
 @dataclass(slots=True)
@@ -58,12 +61,15 @@ class Stable:
         self.waiting: list[Horse] = []  # the last one runs next: a horse that has run a job before a fresh one
         self.asked = 0  # forks under way
         self.ready: Ready | None = None
+        self._learned: set[str] = set()
 
     def start(self, close: Iterable[Closable] = ()) -> None:
         """Fork the zygote and ask for the first horse. The caller has no other thread now. Raises OSError."""
         self.zygote = ZygoteHandle.start(self.settings, close)
         self.asked = 0
         self.ready = None
+        if self._learned:
+            self.zygote.request_import(sorted(self._learned))
         self.ask()
 
     @property
@@ -93,6 +99,13 @@ class Stable:
     def keep(self, horse: Horse) -> None:
         """A horse that may run further jobs is the next to run one; the fresh one stays in reserve for its end."""
         self.waiting.append(horse)
+
+    def learn(self, names: Iterable[str]) -> None:
+        """Let later horses have what a job has imported, once."""
+        new = set(names) - self._learned
+        if new and len(self._learned) + len(new) <= _MOST_LEARNED and self.zygote is not None:
+            self._learned |= new
+            self.zygote.request_import(name for name in names if name in new)
 
     def events(self) -> list[Ready | Forked | ForkFailed | Exited]:
         """What the zygote has said; horses are put into the stable on the way."""

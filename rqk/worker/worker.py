@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rqk import clock, logs
 from rqk.connections import resolve_connection
+from rqk.core.call import Serializer
 from rqk.core.moves import Policy
-from rqk.core.payload import Serializer
 from rqk.core.times import parse_duration
 from rqk.errors import StoreUnavailable, WorkerSetupError
 from rqk.queue import Queue
@@ -21,6 +21,7 @@ from rqk.store import snapshot, workers
 from rqk.store.connect import Client, check_server, describe
 from rqk.store.line import Line
 from rqk.version import __version__
+from rqk.worker.children import ByUrl, ChildSettings
 from rqk.worker.limits import parse_size
 from rqk.worker.options import Strategy, WorkerOptions
 from rqk.worker.report import Report
@@ -28,7 +29,7 @@ from rqk.worker.running import Runner
 from rqk.worker.signals import StopRequests
 from rqk.worker.stable import Stable
 from rqk.worker.supervisor import Supervisor
-from rqk.worker.zygote import ChildSettings, Closable
+from rqk.worker.zygote import Closable
 
 if TYPE_CHECKING:
     from rqk.metrics.endpoint import Health
@@ -178,13 +179,16 @@ def _check(options: WorkerOptions) -> None:
 
 def _run(client: Client, options: WorkerOptions) -> bool:
     report = Report(describe=options.log_job_description)
+    url = options.fresh_url
+    connect: Any = ByUrl(url) if url is not None else lambda: client
     children = ChildSettings(
         preload=options.preload,
         path=options.path,
         serializer=options.serializer,
         recycle_after=options.recycle_after,
         job_memory_limit=options.job_memory_limit,
-        connect=lambda: client,
+        connect=connect,
+        fresh=url is not None,
     )
     stable = Stable(children)
     stable.start()  # before any thread, signal handler or connection of ours exists

@@ -8,33 +8,22 @@ end of the horse's socket, which a process that the job left behind may hold ope
 
 from __future__ import annotations
 
-import json
 import os
+import pickle
 import signal
 import socket
-from collections.abc import Callable, Iterable
+import subprocess
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from rqk.core.payload import Serializer
 from rqk.worker import process
+from rqk.worker.children import ChildSettings, Problem
 from rqk.worker.frames import Decoder, Frame, FrameError, Kind, encode
 
-
-@dataclass(frozen=True, slots=True)
-class ChildSettings:
-    """What zygote and horses need to know. Handed over by the fork, so objects of any kind are fine."""
-
-    preload: tuple[str, ...] = ()  # modules to import once, in this order
-    path: tuple[str, ...] = ()  # put in front of sys.path, first one first
-    serializer: Serializer | str | None = (
-        None  # None = pickle; a dotted path is imported in the zygote, after the preload
-    )
-    recycle_after: int = 1  # jobs per horse; 1 = a fork of its own for every job
-    job_memory_limit: int | None = None  # bytes of private memory, preloaded modules included; None = no limit
-    oom_score_adj: int = 500  # zygote and horses; 0 = like the supervisor, 1000 = the first to go
-    connect: Callable[[], Any] | None = None  # makes a Redis client in a horse when the user's code asks for one
-    raise_again_s: float = 5.0  # a job that swallowed JobTimeoutException gets it once more after this; 0 = never
+# sys.path comes first, so that the same rqk is found.
+_FRESH = "import sys; sys.path[:] = sys.argv[3:]; from rqk.worker.zygote_main import main; main(*sys.argv[1:3])"
 
 
 class Closable(Protocol):
@@ -42,16 +31,6 @@ class Closable(Protocol):
 
     def close(self) -> None:
         """Close this process's copy, without a word to the other side."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that went wrong before the first fork."""
-
-    what: str  # "preload", "serializer", "memory", "connections" or "threads"
-    name: str  # the module or setting
-    error: str  # one line for people
-    fatal: bool  # True: no job can run, so the worker should stop and say so
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +88,41 @@ class ZygoteHandle:
 
     @classmethod
     def start(cls, settings: ChildSettings, close: Iterable[Closable] = ()) -> ZygoteHandle:
-        """Fork a zygote. ``close``: what this process has open and the zygote must not keep (it is closed there only).
+        """Start a zygote: a new interpreter if the settings say so and there is one to start, else a fork of this process.
 
-        The caller should have no other thread at this moment. Raises OSError when the system refuses a process.
+        ``close``: what this process has open and a forked zygote must not keep (it is closed there only). For a fork, the
+        caller should have no other thread at this moment. Raises OSError when the system refuses a process.
         """
+        if settings.fresh and sys.executable:
+            return cls._start_fresh(settings)
+        return cls._fork(settings, close)
+
+    @classmethod
+    def _start_fresh(cls, settings: ChildSettings) -> ZygoteHandle:
+        """Descriptors close by themselves at the exec, signal handlers end; the signal mask and ignored signals do not."""
+        words = encode(Kind.SETTINGS, [pickle.dumps(settings)])
+        ours, theirs = socket.socketpair()
+        untyped: Any = subprocess
+        flags: list[str] = (
+            untyped._args_from_interpreter_flags()
+        )  # -O, -W, -X and the like; multiprocessing uses it too
+        with theirs:
+            theirs.set_inheritable(True)
+            command = [sys.executable, *flags, "-c", _FRESH, str(theirs.fileno()), str(os.getpid()), *sys.path]
+            try:
+                pid = os.posix_spawn(sys.executable, command, os.environ, setsigmask=signal.valid_signals())
+            except OSError:
+                ours.close()
+                raise
+        try:
+            ours.sendall(words)
+        except OSError:  # it has died at once: the first look at it says so
+            pass
+        ours.setblocking(False)
+        return cls(pid, ours)
+
+    @classmethod
+    def _fork(cls, settings: ChildSettings, close: Iterable[Closable]) -> ZygoteHandle:
         ours, theirs = socket.socketpair()
         supervisor = os.getpid()
 
@@ -158,6 +168,13 @@ class ZygoteHandle:
             except OSError:  # ten bytes always fit, unless the zygote has not read for thousands of requests
                 self.closed = True
 
+    def request_import(self, names: Iterable[str]) -> None:
+        """Tell that later horses shall have these modules from the start. Nothing answers."""
+        try:
+            self.sock.sendall(encode(Kind.IMPORT, [name.encode() for name in names]))
+        except OSError:  # dead, or it has not read for long: only speed depends on it
+            pass
+
     def events(self) -> list[Event]:
         """Read what the zygote has said, without blocking; sets ``closed`` at its end."""
         refused, self._refused = self._refused, []
@@ -193,7 +210,14 @@ class ZygoteHandle:
             self._sockets.pop(0).close()
             return ForkFailed(fields[0].decode("utf-8", "replace"))
         if frame.kind is Kind.READY:
-            return Ready(tuple(json.loads(fields[0])), tuple(Problem(**problem) for problem in json.loads(fields[1])))
+            count = int(fields[0])
+            texts = [field.decode("utf-8", "replace") for field in fields[1:]]
+            told = texts[count:]
+            problems = [
+                Problem(told[at], told[at + 1], told[at + 2], fatal=told[at + 3] == "1")
+                for at in range(0, len(told), 4)
+            ]
+            return Ready(tuple(texts[:count]), tuple(problems))
         raise FrameError(f"a zygote does not send {frame.kind.name}")
 
     def note_exit(self) -> None:

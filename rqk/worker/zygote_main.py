@@ -1,7 +1,8 @@
 """The zygote: a process that imports the users' modules once and forks horses from that state on request.
 
-It is forked from the supervisor before any thread or connection exists, stays single-threaded and never talks to
-Redis. It ignores SIGINT, SIGTERM, SIGHUP and SIGQUIT, for the supervisor decides when things end; it dies with the
+It is an interpreter of its own (``rqk worker``), or forked from the supervisor before any thread or connection exists
+(a worker that a program of the user's starts, so that horses have what that program has loaded). It stays
+single-threaded and never talks to Redis. It ignores SIGINT, SIGTERM, SIGHUP and SIGQUIT, for the supervisor decides when things end; it dies with the
 supervisor (process.die_with_parent), and its horses die with it. A horse that ended badly takes its whole process
 group along: a job that failed must not go on in part.
 
@@ -12,24 +13,22 @@ from __future__ import annotations
 
 import faulthandler
 import gc
-import json
 import os
+import pickle
 import select
 import signal
 import socket
 import sys
-import tempfile
-import threading
 import time
-import traceback
 from importlib import import_module
+from typing import Any
 
-from rqk.metrics.delta import Baseline
-from rqk.worker import afterfork, horse, limits, process
-from rqk.worker.frames import Decoder, FrameError, Kind, encode, send
-from rqk.worker.zygote import ChildSettings, Problem
+from rqk.worker import afterfork, horse, memory, process
+from rqk.worker.children import ChildSettings, Problem
+from rqk.worker.frames import HEAD_BYTES, Decoder, FrameError, Kind, encode, rest_of, send, text_fields
 
 CRASH_BYTES = 8192  # of faulthandler's text; it starts with the most recent call
+_QUIET_S = 0.02  # how long the ordinary end of a horse may wait for company on its way to the supervisor
 _MOST_SOCKETS = 64  # in one read; a supervisor has one or two requests under way
 _DEFAULT = int(signal.SIG_DFL)
 _DEFAULT_IN_HORSES = tuple(map(int, (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)))
@@ -44,15 +43,17 @@ class Zygote:
         self.sock = sock
         self.horses: dict[int, int] = {}  # pid -> descriptor of its crash file
         self.problems: list[Problem] = []
+        self.metrics = horse.UserMetrics()
+        self.unsaid: list[bytes] = []  # ordinary ends of horses, which need not wake the supervisor each
 
     def run(self) -> int:
         """Live as a zygote; return the exit code."""
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_IGN)
         process.reset_signals()
         # Horses inherit it, which saves each of them the call; of two with the same points the kernel takes the larger,
         # which is the horse.
-        limits.raise_oom_score(self.settings.oom_score_adj)
-        for number in _IGNORED:
-            signal.signal(number, signal.SIG_IGN)
+        memory.raise_oom_score(self.settings.oom_score_adj)
         _stdin_from_nowhere()
         faulthandler.enable(file=2)
         wake_read, self.wake_write = socket.socketpair()
@@ -64,9 +65,11 @@ class Zygote:
             signal.SIGCHLD, lambda number, frame: None
         )  # a handler must exist for the wake-up byte to be written
         signal.set_wakeup_fd(self.wake_write.fileno(), warn_on_full_buffer=False)
-        problems = [{"what": p.what, "name": p.name, "error": p.error, "fatal": p.fatal} for p in self.problems]
+        words = [str(len(preloaded)), *preloaded]
+        for problem in self.problems:
+            words += (problem.what, problem.name, problem.error, "1" if problem.fatal else "0")
         try:
-            send(self.sock, Kind.READY, [json.dumps(preloaded).encode(), json.dumps(problems).encode()])
+            send(self.sock, Kind.READY, text_fields(words))
             self.serve()
         except (ConnectionError, FrameError):  # the supervisor is gone
             pass
@@ -83,6 +86,8 @@ class Zygote:
                 import_module(name)
                 preloaded.append(name)
             except BaseException as error:  # user code: SystemExit included, and it must not take the worker down
+                import traceback
+
                 traceback.print_exc()
                 self.problems.append(Problem("preload", name, _one_line(error), fatal=False))
         try:
@@ -90,9 +95,9 @@ class Zygote:
         except Exception as error:  # the traceback goes to stderr, the exit code says so
             self.problems.append(Problem("serializer", str(self.settings.serializer), _one_line(error), fatal=True))
             self.tools = horse.tools(None)
-        self.baseline = Baseline.take()
+        self.metrics.take()
         self.problems += [Problem("connections", "", text, fatal=False) for text in afterfork.before_forks()]
-        used, limit = limits.private_bytes(), self.settings.job_memory_limit
+        used, limit = memory.private_bytes(), self.settings.job_memory_limit
         if used and limit and used >= limit:
             self.problems.append(
                 Problem(
@@ -107,7 +112,10 @@ class Zygote:
             )
         horse.rehearse(self.settings, self.tools)
         process.set_name("rqk-zygote")
-        if threading.active_count() > 1:
+        threading: Any = sys.modules.get(
+            "threading"
+        )  # who has not imported it has no threads, and a fork without it is cheaper
+        if threading is not None and threading.active_count() > 1:
             names = ", ".join(
                 sorted(thread.name for thread in threading.enumerate() if thread is not threading.main_thread())
             )
@@ -133,7 +141,10 @@ class Zygote:
         poller.register(self.wake_read, select.POLLIN)
         wake = self.wake_read.fileno()
         while True:
-            for descriptor, _ in poller.poll():
+            ready = poller.poll(1000 * _QUIET_S if self.unsaid else None)
+            if not ready:
+                self.say()
+            for descriptor, _ in ready:
                 if descriptor == wake:
                     self.reap()
                     continue
@@ -141,6 +152,9 @@ class Zygote:
                 if not data:
                     return
                 for frame in decoder.feed(data):
+                    if frame.kind is Kind.IMPORT:
+                        self.inherit(frame.fields)
+                        continue
                     if frame.kind is not Kind.FORK or not sockets:
                         raise FrameError(f"a supervisor does not send {frame.kind.name} like this to a zygote")
                     self.fork(sockets.pop(0))
@@ -160,7 +174,22 @@ class Zygote:
         finally:
             os.close(sock)
         self.horses[pid] = crash
-        self.sock.sendall(encode(Kind.FORKED, [b"%d" % pid, b"%.6f" % (time.perf_counter() - began)]))
+        self.say(encode(Kind.FORKED, [b"%d" % pid, b"%.6f" % (time.perf_counter() - began)]))
+
+    def say(self, frame: bytes = b"") -> None:
+        """Tell the supervisor, and what was kept back along with it."""
+        words, self.unsaid = b"".join((frame, *self.unsaid)), []
+        self.sock.sendall(words)
+
+    def inherit(self, names: list[bytes]) -> None:
+        """Load what jobs have loaded; what cannot be had here is loaded by each job again."""
+        for name in names:
+            try:
+                import_module(name.decode())
+            except Exception:  # noqa: S112 - only speed depends on it
+                continue
+        gc.collect()
+        gc.freeze()
 
     def become_horse(self, sock: int, crash: int, zygote: int) -> int:
         """Go on as a horse, in the new process."""
@@ -175,7 +204,7 @@ class Zygote:
             os.close(descriptor)
         faulthandler.enable(file=crash)
         own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, sock)
-        return horse.run(own, self.settings, self.tools, self.baseline)
+        return horse.run(own, self.settings, self.tools, self.metrics)
 
     def reap(self) -> None:
         """Wait for the horses that have ended, and tell about each."""
@@ -195,11 +224,17 @@ class Zygote:
             text = _read_crash(crash) if status else b""
             os.close(crash)
             maxrss = usage.ru_maxrss >> 10 if sys.platform == "darwin" else usage.ru_maxrss
-            send(
-                self.sock,
-                Kind.EXITED,
-                [b"%d" % pid, b"%d" % status, b"%d" % maxrss, b"%.6f" % usage.ru_utime, b"%.6f" % usage.ru_stime, text],
-            )
+            words = [
+                b"%d" % pid,
+                b"%d" % status,
+                b"%d" % maxrss,
+                b"%.6f" % usage.ru_utime,
+                b"%.6f" % usage.ru_stime,
+                text,
+            ]
+            self.unsaid.append(encode(Kind.EXITED, words))
+            if status:
+                self.say()
 
 
 def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
@@ -223,6 +258,8 @@ def _stdin_from_nowhere() -> None:
 def _crash_file() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("rqk-crash")
+    import tempfile
+
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
 
@@ -236,3 +273,36 @@ def _read_crash(descriptor: int) -> bytes:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def main(descriptor: str, supervisor: str) -> None:
+    """Begin as a new interpreter: ``descriptor`` is our end of the socket pair, ``supervisor`` the pid of who started us."""
+    process.die_with_parent(int(supervisor))
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, int(descriptor))
+    sock.set_inheritable(False)
+    sys.argv[:] = ["rqk worker"]
+    try:
+        frame = _first_frame(sock)
+    except ConnectionError:
+        os._exit(0)
+    code = Zygote(pickle.loads(frame), sock).run()
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _first_frame(sock: socket.socket) -> bytes:
+    """The only field of SETTINGS. Byte by byte as it were, for the descriptors that follow must not be read along."""
+    head = _exactly(sock, HEAD_BYTES)
+    frames = Decoder().feed(head + _exactly(sock, rest_of(head)))
+    return frames[0].fields[0]
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes:
+    parts: list[bytes] = []
+    while size:
+        part = sock.recv(size)
+        if not part:
+            raise ConnectionResetError("the supervisor is gone")
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rqk.core import codec
-from rqk.core.payload import decode_call
+from rqk.core.call import decode_call
 from rqk.serializers import resolve_serializer
 from tests.support.golden import LEAST_EPOCH, Golden, Key
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rqk.core import payload
-from rqk.core.payload import Call
+from rqk.core.call import Call, decode_call
 from rqk.errors import DeserializationError, SerializationError
 from rqk.serializers import JSONSerializer, PickleSerializer, resolve_serializer
 from tests.support.jobs import Counter, add, later
@@ -57,8 +57,8 @@ class NoRepr:
 @given(call=CALLS)
 def test_a_call_survives_its_bytes(serializer: Any, call: Call) -> None:
     data = payload.encode_call(call, serializer)
-    assert payload.decode_call(data, serializer) == call
-    assert payload.decode_call(zlib.decompress(data), serializer) == call, "uncompressed bytes are read too"
+    assert decode_call(data, serializer) == call
+    assert decode_call(zlib.decompress(data), serializer) == call, "uncompressed bytes are read too"
 
 
 @given(CALLS, st.sampled_from([PickleSerializer, JSONSerializer]), st.integers(0, pickle.HIGHEST_PROTOCOL))
@@ -73,7 +73,7 @@ def test_looking_at_the_name_runs_nothing(tmp_path: Path) -> None:
     data = payload.encode_call(Call("module.func", None, (Touchy(str(trace)),), {}), PickleSerializer)
     assert payload.peek_func_name(data) == "module.func"
     assert not trace.exists()
-    payload.decode_call(data, PickleSerializer)
+    decode_call(data, PickleSerializer)
     assert trace.exists(), "the payload was harmless; the test proves nothing"
 
 
@@ -122,7 +122,7 @@ def test_json_refuses_what_only_pickle_can_carry() -> None:
 )
 def test_bytes_of_another_serializer_say_what_to_do(data: bytes, serializer: Any) -> None:
     with pytest.raises(DeserializationError, match="producer and worker must use the same serializer") as caught:
-        payload.decode_call(data, serializer)
+        decode_call(data, serializer)
     assert serializer.__name__ in str(caught.value)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from rqk.errors import BadUrl
-from rqk.settings import PodSettings, RedisSettings, pod_settings, redis_settings, set_job_environment, worker_name
+from rqk.settings import PodSettings, RedisSettings, pod_settings, redis_settings, worker_name
 
 
 @pytest.mark.parametrize(
@@ -88,9 +87,3 @@ def test_who_we_are_in_a_pod() -> None:
 )
 def test_a_workers_name(pod: PodSettings, wanted: str) -> None:
     assert worker_name(pod, 7, "abc", "host") == wanted
-
-
-def test_what_a_job_can_read_about_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "environ", {})
-    set_job_environment("w", "j", "e")
-    assert os.environ == {"RQ_WORKER_ID": "w", "RQ_JOB_ID": "j", "RQ_EXECUTION_ID": "e"}

@@ -6,7 +6,8 @@ import pytest
 import redis as redis_py
 
 from rqk.core import codec
-from rqk.core.payload import decode_call, peek_func_name
+from rqk.core.call import decode_call
+from rqk.core.payload import peek_func_name
 from rqk.core.states import JobStatus, WorkerStatus
 from rqk.serializers import resolve_serializer
 from tests.support.golden import Golden, dump, load, replay, scenarios

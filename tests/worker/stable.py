@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from rqk.worker.children import ChildSettings
 from rqk.worker.frames import Decoder, Kind, receive, receive_all, send
 from rqk.worker.messages import Mode, Order, Outcome, order_fields, read_outcome
-from rqk.worker.zygote import ChildSettings, Event, Exited, Forked, Ready, ZygoteHandle
+from rqk.worker.zygote import Event, Exited, Forked, Ready, ZygoteHandle
 
 JOBS = "tests.worker.jobs_horse"
 PATIENCE_S = 20.0
@@ -42,6 +43,16 @@ def order(
     }
     job |= {key.encode(): value.encode() for key, value in fields.items()}
     return Order("job-1", "e" * 32, "default", "worker-1", timeout, job, mode, exc_kind, exc_text)
+
+
+@dataclass
+class Birth:
+    """How zygotes begin: as a fork of the tests' process, or as a new interpreter."""
+
+    fresh: bool = False
+
+
+BIRTH = Birth()
 
 
 @dataclass
@@ -108,8 +119,9 @@ class Stable:
 
 @contextmanager
 def stable(settings: ChildSettings | None = None, close: Sequence[Any] = ()) -> Iterator[Stable]:
-    """Start a zygote, and take it and all its horses away at the end."""
-    handle = ZygoteHandle.start(settings or ChildSettings(), close)
+    """Start a zygote (as BIRTH says), and take it and all its horses away at the end."""
+    chosen = settings or ChildSettings()
+    handle = ZygoteHandle.start(chosen._replace(fresh=chosen.fresh or BIRTH.fresh), close)
     keeper = Stable(handle)
     try:
         yield keeper

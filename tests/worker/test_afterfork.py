@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rqk.worker.zygote import ChildSettings, Ready
+from rqk.worker.children import ChildSettings
+from rqk.worker.zygote import Ready
 from tests.worker.stable import order, result, stable
 
 

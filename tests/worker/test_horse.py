@@ -11,12 +11,18 @@ from pathlib import Path
 import pytest
 
 from rqk.core.verdict import EXIT_BROKEN, EXIT_MUTE, explain
-from rqk.worker import process
+from rqk.worker import memory, process
+from rqk.worker.children import ChildSettings
 from rqk.worker.frames import Kind, send
 from rqk.worker.messages import order_fields
-from rqk.worker.zygote import ChildSettings, Exited
+from rqk.worker.zygote import Exited
 from tests.support.waiting import wait_until
-from tests.worker.stable import order, result, stable
+from tests.worker.stable import BIRTH, order, result, stable
+
+
+@pytest.fixture(autouse=True, params=["a fork", "a new interpreter"])
+def _birth(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BIRTH, "fresh", request.param == "a new interpreter")
 
 
 def test_what_a_job_sees() -> None:
@@ -165,9 +171,11 @@ def test_a_fork_does_not_inherit_the_peak_of_its_parent() -> None:
 
 
 def test_a_job_above_the_memory_limit_fails_with_a_memory_error_and_says_where() -> None:
-    with stable(ChildSettings(job_memory_limit=400 << 20)) as keeper:
+    held = memory.private_bytes()  # a forked zygote has all that the tests have
+    assert held is not None
+    with stable(ChildSettings(job_memory_limit=held + (300 << 20))) as keeper:
         assert result(keeper.run(order("eat", 50))) == 50 << 20
-        outcome = keeper.run(order("eat", 600))
+        outcome = keeper.run(order("eat", 600 + (held >> 20)))
     assert (outcome.kind, outcome.exc_type) == ("failed", "builtins.MemoryError")
     assert "in eat" in outcome.exc_string
 
@@ -182,7 +190,7 @@ def test_the_users_own_metrics_come_with_the_outcome() -> None:
 
 
 def test_a_stopped_horse_is_killed_all_the_same(tmp_path: Path) -> None:
-    with stable() as keeper:
+    with stable(ChildSettings(preload=("tests.worker.jobs_horse",))) as keeper:
         horse = keeper.horse()
         with horse.sock:
             send(horse.sock, Kind.JOB, order_fields(order("deaf", str(tmp_path / "deaf"), timeout=0.1)))

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from rqk.core.verdict import explain
-from rqk.worker import limits, process
+from rqk.worker import limits, memory, process
+from rqk.worker.children import ChildSettings
 from rqk.worker.limits import CgroupMemory, own_cgroup, parse_size
-from rqk.worker.zygote import ChildSettings
 from tests.worker.stable import order, stable
 
 
@@ -48,13 +48,13 @@ def test_what_is_no_size_is_refused_with_an_example(text: str | int) -> None:
 
 def test_a_memory_limit_holds_and_can_be_lifted_for_the_report() -> None:
     def child() -> int:
-        used = limits.private_bytes()
+        used = memory.private_bytes()
         assert used
-        limits.set_job_memory(used + (64 << 20))
+        memory.set_job_memory(used + (64 << 20))
         try:
             bytearray(256 << 20)
         except MemoryError:
-            limits.lift_job_memory()
+            memory.lift_job_memory()
             return len(bytearray(256 << 20)) >> 28
         return 9
 
@@ -63,9 +63,9 @@ def test_a_memory_limit_holds_and_can_be_lifted_for_the_report() -> None:
 
 def test_a_tighter_hard_limit_of_the_container_stays() -> None:
     def child() -> int:
-        hard = (limits.private_bytes() or 0) + (512 << 20)
+        hard = (memory.private_bytes() or 0) + (512 << 20)
         resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
-        limits.set_job_memory(1 << 40)
+        memory.set_job_memory(1 << 40)
         assert resource.getrlimit(resource.RLIMIT_DATA) == (hard, hard)
         return 0
 
@@ -75,9 +75,9 @@ def test_a_tighter_hard_limit_of_the_container_stays() -> None:
 def test_a_peak_can_be_started_anew() -> None:
     def child() -> int:
         bytearray(200 << 20)
-        before = limits.peak_bytes()
-        limits.reset_peak()
-        return 0 if limits.peak_bytes() < before - (150 << 20) else 1
+        before = memory.peak_bytes()
+        memory.reset_peak()
+        return 0 if memory.peak_bytes() < before - (150 << 20) else 1
 
     assert process.reap(process.spawn(child, group=False)) == 0
 
@@ -93,7 +93,7 @@ def test_the_resident_memory_of_a_process() -> None:
 
 def test_the_oom_score_is_raised() -> None:
     def child() -> int:
-        limits.raise_oom_score(700)
+        memory.raise_oom_score(700)
         return 0 if Path("/proc/self/oom_score_adj").read_text() == "700\n" else 1
 
     assert process.reap(process.spawn(child, group=False)) == 0

@@ -25,7 +25,8 @@ def test_the_soft_limit(redis: Client, start_worker: StartWorker) -> None:
     queue = Queue(connection=redis)
     slow = queue.enqueue(jobs_horse.spin, job_timeout=1, on_failure=jobs.on_failure)
     after = queue.enqueue(jobs.add, 1)
-    worker = start_worker("default", options=["--burst", "--log-format", "json"], ready=False)
+    options = ["--burst", "--log-format", "json", "--preload", jobs_horse.__name__]  # the limit covers the import
+    worker = start_worker("default", options=options, ready=False)
     worker.wait()
     assert (slow.get_status(), after.get_status()) == ("failed", "finished")
     assert SOFT in (slow.exc_info or "")

@@ -14,12 +14,19 @@ import pytest
 
 from rqk.core.verdict import explain
 from rqk.worker import process
+from rqk.worker.children import ChildSettings
 from rqk.worker.frames import Kind, encode, send
 from rqk.worker.messages import order_fields
-from rqk.worker.zygote import ChildSettings, Exited, ForkFailed, Ready, ZygoteHandle
+from rqk.worker.zygote import Exited, ForkFailed, Ready, ZygoteHandle
 from tests.support.processes import is_running
 from tests.support.waiting import holds_for, wait_until
-from tests.worker.stable import order, result, stable
+from tests.worker.stable import BIRTH, order, result, stable
+
+
+@pytest.fixture(autouse=True, params=["a fork", "a new interpreter"])
+def _birth(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(BIRTH, "fresh", request.param == "a new interpreter")
+
 
 PRELOAD = "tests.worker.jobs_preload"
 
