@@ -16,6 +16,7 @@ from tests.support.realrq import rq_python
 from tests.support.workers import ROOT, WORKER_COMMAND, ProcessWithLog, user_environment
 
 QUEUE = "bench"
+JOBS = "benchmarks.jobs"
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,17 @@ class Side:
 
 
 def rqk_side(name: str, *options: str) -> Side:
-    """Our worker, without its metrics endpoint, quiet as the other side is."""
+    """Our worker, without its metrics endpoint as the other side is; the job's module is imported once."""
     python = sys.executable
-    return Side(name, python, "rqk", tuple(WORKER_COMMAND), ("--no-metrics", *options))
+    return Side(name, python, "rqk", tuple(WORKER_COMMAND), ("--no-metrics", "--preload", JOBS, *options))
 
 
 def rq_side(version: str, name: str, *options: str) -> Side:
-    """A worker class of real RQ. A log line a job is suppressed on neither side."""
+    """A worker class of real RQ, the job's module imported once too. A log line a job is suppressed on neither side."""
     python = rq_python(version)
-    return Side(name, str(python), "rq", (str(python.parent / "rq"), "worker"), options)
+    return Side(
+        name, str(python), "rq", (str(python.parent / "rq"), "worker"), ("--config", "benchmarks.rq_settings", *options)
+    )
 
 
 def all_sides(version: str) -> dict[str, Side]:

@@ -9,6 +9,7 @@ that the job left behind.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
 import zlib
@@ -60,13 +61,20 @@ class UserMetrics:
         return bytes(self._baseline.delta())
 
 
-def run(sock: socket.socket, settings: ChildSettings, its_tools: Tools, metrics: UserMetrics) -> int:
+def run(
+    sock: socket.socket, settings: ChildSettings, its_tools: Tools, metrics: UserMetrics, *, at_leisure: bool = False
+) -> int:
     """Live as a horse; ``metrics`` know what those of preloaded modules said before the fork. Return the exit code.
+
+    ``at_leisure``: no job is expected at once, so run one that does nothing first. The pages of memory that a job writes to
+    are copied meanwhile, which takes a fresh fork longer than a small job itself.
 
     0: all jobs were reported, LEAVE came, or the supervisor is gone.
     """
     process.set_name("rqk-horse")
     afterfork.after_fork()
+    if at_leisure and not select.select([sock], [], [], 0)[0]:
+        rehearse(settings, its_tools, times=1)
     me = os.getpid()
     loaded = len(sys.modules)
     decoder = Decoder()
@@ -111,8 +119,8 @@ def run(sock: socket.socket, settings: ChildSettings, its_tools: Tools, metrics:
     return 0
 
 
-def rehearse(settings: ChildSettings, its_tools: Tools) -> None:
-    """Run a few jobs that do nothing right here, in the zygote, before the first fork.
+def rehearse(settings: ChildSettings, its_tools: Tools, times: int = REHEARSALS) -> None:
+    """Run a few jobs that do nothing right here: in the zygote, before the first fork, and in a horse that has the time.
 
     Python specialises bytecode and fills its caches at the first calls, and each page of memory that it writes to in
     a horse must be copied there first: rehearsed code dirties a third less. Problems of a user's serializer show when
@@ -128,9 +136,9 @@ def rehearse(settings: ChildSettings, its_tools: Tools) -> None:
         }
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            for number in range(REHEARSALS):
+            for number in range(times):
                 send(ours, Kind.JOB, order_fields(Order(str(number), "", "rehearsal", "", 60.0, fields)))
-            run(theirs, settings._replace(recycle_after=REHEARSALS, job_memory_limit=None), its_tools, UserMetrics())
+            run(theirs, settings._replace(recycle_after=times, job_memory_limit=None), its_tools, UserMetrics())
     except Exception:  # noqa: S110 - only speed depends on it
         pass
 

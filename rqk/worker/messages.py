@@ -5,7 +5,8 @@ read it.
 kind       from -> to           fields (text is UTF-8, numbers are ASCII, an empty field is "none")
 ========== ==================== ==================================================================================
 SETTINGS   supervisor -> zygote ChildSettings, pickled; the first frame, and only to a new interpreter
-FORK       supervisor -> zygote none; by SCM_RIGHTS, the horse's end of the socket pair it will talk over
+FORK       supervisor -> zygote 1 if the horse may prepare itself, else 0; by SCM_RIGHTS, its end of the socket pair it will
+                                talk over
 IMPORT     supervisor -> zygote names of modules that jobs have loaded and later horses shall inherit
 READY      zygote -> supervisor number of preloaded modules; their names; then what, name, error, fatal 1/0 of each problem
 FORKED     zygote -> supervisor pid; seconds the fork took. Requests are answered in order

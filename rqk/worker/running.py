@@ -85,11 +85,11 @@ class Runner:
             due = min(due, task.hard_limit_at)
         return due
 
-    def start(self, task: Task, now: float) -> None:
+    def start(self, task: Task, now: float, *, hurry: bool = False) -> None:
         """Give a job to a horse, or to the next one that comes."""
-        horse = self.stable.take()
+        horse = self.stable.take(hurry=hurry)
         if horse is None:
-            self.stable.ask()
+            self.stable.ask(hurry=hurry)
             return
         task.horse = horse
         order = task.order()

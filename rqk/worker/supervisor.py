@@ -197,13 +197,13 @@ class Supervisor:
         if self.task is not None:
             self.report.started(self.task)
 
-    def _received(self, reply: Claimed | Refusal, now: float) -> None:
+    def _received(self, reply: Claimed | Refusal, now: float, *, hurry: bool = False) -> None:
         self._asked = None
         if self.heart.suspended and reply is not Refusal.SUSPENDED:
             log.info("Resumed.")
             self.heart.suspended = False
         if isinstance(reply, Claimed):
-            self._begin(reply, now)
+            self._begin(reply, now, hurry=hurry)
         elif reply is Refusal.SUSPENDED:
             if self.options.burst:
                 self.done = True
@@ -228,13 +228,13 @@ class Supervisor:
                 return
         self.done = True
 
-    def _begin(self, claimed: Claimed, now: float) -> Task:
+    def _begin(self, claimed: Claimed, now: float, *, hurry: bool = False) -> Task:
         if self.options.strategy == "round_robin" and claimed.queue in self.queues:
             served = self.queues.index(claimed.queue) + 1
             self.queues = self.queues[served:] + self.queues[:served]
         task = self.task = Task(claimed, self.options.name, now, self.clock())
         self.heart.say("busy")
-        self.runner.start(task, now)
+        self.runner.start(task, now, hurry=hurry)
         return task
 
     def _ended(self, end: Ending) -> None:
@@ -263,7 +263,7 @@ class Supervisor:
             self._asked = None
             self.heart.say("idle")
         else:
-            self._received(reply, now)
+            self._received(reply, now, hurry=True)
         # Told only now: the next horse is at work meanwhile.
         self.report.ended(task, end, settled)
         if self.task is not None:

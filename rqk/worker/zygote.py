@@ -152,21 +152,31 @@ class ZygoteHandle:
         """For selectors."""
         return self.sock.fileno()
 
-    def request_fork(self) -> None:
-        """Ask for one more horse; Forked or ForkFailed answers. On a dead zygote it only sets ``closed``."""
-        # The pair is made here, not in the zygote: after each fork, every page that the zygote writes to is copied.
-        try:
-            ours, theirs = socket.socketpair()
-        except OSError as error:  # no free file descriptor
-            self._refused.append(ForkFailed(f"{type(error).__name__}: {error}"))
-            return
-        ours.setblocking(False)
-        self._sockets.append(ours)
-        with theirs:
+    def request_fork(self, count: int = 1, *, at_leisure: bool = True) -> None:
+        """Ask for more horses; Forked or ForkFailed answers each. On a dead zygote it only sets ``closed``.
+
+        ``at_leisure``: they will not be needed at once and may prepare themselves (horse.run).
+        """
+        # The pairs are made here, not in the zygote: after each fork, every page that the zygote writes to is copied.
+        ends: list[socket.socket] = []
+        for _ in range(count):
             try:
-                socket.send_fds(self.sock, [encode(Kind.FORK)], [theirs.fileno()])
-            except OSError:  # ten bytes always fit, unless the zygote has not read for thousands of requests
-                self.closed = True
+                ours, theirs = socket.socketpair()
+            except OSError as error:  # no free file descriptor
+                self._refused.append(ForkFailed(f"{type(error).__name__}: {error}"))
+                break
+            ours.setblocking(False)
+            self._sockets.append(ours)
+            ends.append(theirs)
+        frame = encode(Kind.FORK, [b"1" if at_leisure else b"0"])
+        try:
+            if ends:
+                socket.send_fds(self.sock, [frame * len(ends)], [end.fileno() for end in ends])
+        except OSError:  # some bytes always fit, unless the zygote has not read for thousands of requests
+            self.closed = True
+        finally:
+            for end in ends:
+                end.close()
 
     def request_import(self, names: Iterable[str]) -> None:
         """Tell that later horses shall have these modules from the start. Nothing answers."""

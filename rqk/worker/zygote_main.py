@@ -44,7 +44,7 @@ class Zygote:
         self.horses: dict[int, int] = {}  # pid -> descriptor of its crash file
         self.problems: list[Problem] = []
         self.metrics = horse.UserMetrics()
-        self.unsaid: list[bytes] = []  # ordinary ends of horses, which need not wake the supervisor each
+        self.unsaid: list[bytes] = []  # frames; ordinary ends of horses need not wake the supervisor each
 
     def run(self) -> int:
         """Live as a zygote; return the exit code."""
@@ -157,28 +157,30 @@ class Zygote:
                         continue
                     if frame.kind is not Kind.FORK or not sockets:
                         raise FrameError(f"a supervisor does not send {frame.kind.name} like this to a zygote")
-                    self.fork(sockets.pop(0))
+                    self.fork(sockets.pop(0), at_leisure=frame.fields == [b"1"])
+                if self.unsaid:
+                    self.say()
 
-    def fork(self, sock: int) -> None:
+    def fork(self, sock: int, *, at_leisure: bool) -> None:
         """Make one horse, which talks over the socket of this descriptor."""
         began = time.perf_counter()
         crash, zygote = -1, os.getpid()
         try:
             crash = _crash_file()
-            pid = process.spawn(lambda: self.become_horse(sock, crash, zygote), group=True)
+            pid = process.spawn(lambda: self.become_horse(sock, crash, zygote, at_leisure=at_leisure), group=True)
         except OSError as error:
             if crash >= 0:
                 os.close(crash)
-            send(self.sock, Kind.FORK_FAILED, [_one_line(error).encode()])
+            self.unsaid.append(encode(Kind.FORK_FAILED, [_one_line(error).encode()]))
             return
         finally:
             os.close(sock)
         self.horses[pid] = crash
-        self.say(encode(Kind.FORKED, [b"%d" % pid, b"%.6f" % (time.perf_counter() - began)]))
+        self.unsaid.append(encode(Kind.FORKED, [b"%d" % pid, b"%.6f" % (time.perf_counter() - began)]))
 
-    def say(self, frame: bytes = b"") -> None:
-        """Tell the supervisor, and what was kept back along with it."""
-        words, self.unsaid = b"".join((frame, *self.unsaid)), []
+    def say(self) -> None:
+        """Tell the supervisor what was kept back."""
+        words, self.unsaid = b"".join(self.unsaid), []
         self.sock.sendall(words)
 
     def inherit(self, names: list[bytes]) -> None:
@@ -191,7 +193,7 @@ class Zygote:
         gc.collect()
         gc.freeze()
 
-    def become_horse(self, sock: int, crash: int, zygote: int) -> int:
+    def become_horse(self, sock: int, crash: int, zygote: int, *, at_leisure: bool) -> int:
         """Go on as a horse, in the new process."""
         process.die_with_parent(zygote)
         signal.set_wakeup_fd(-1)
@@ -204,7 +206,7 @@ class Zygote:
             os.close(descriptor)
         faulthandler.enable(file=crash)
         own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, sock)
-        return horse.run(own, self.settings, self.tools, self.metrics)
+        return horse.run(own, self.settings, self.tools, self.metrics, at_leisure=at_leisure)
 
     def reap(self) -> None:
         """Wait for the horses that have ended, and tell about each."""
