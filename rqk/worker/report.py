@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from rqk import logs
 from rqk.store.leases import Found
 from rqk.store.snapshot import Snapshot
 from rqk.store.transitions import Settled
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rqk.metrics.families import WorkerMetrics
 
 log = logging.getLogger("rqk.worker")
+short = logs.Short(log)
 
 _COUNTED = ("queued", "intermediate", "started", "finished", "failed", "deferred", "scheduled", "canceled", "ready")
 
@@ -36,13 +38,9 @@ class Report:
     def started(self, task: Task) -> None:
         """A job begins."""
         if log.isEnabledFor(logging.INFO):
-            log.info(
-                "%s: %s(%s)",
-                task.queue,
-                f"{task.name} " if self._describe else "",
-                task.id,
-                extra={"action": "start", "job_id": task.id, "queue": task.queue},
-            )
+            name = f"{task.name} " if self._describe else ""
+            extra = {"action": "start", "job_id": task.id, "queue": task.queue}
+            short.info(f"{task.queue}: {name}({task.id})", extra)
         if self.metrics is not None:
             self.metrics.job_claimed(task.queue, task.wait_s)
             self.metrics.worker_state("busy")
@@ -90,7 +88,7 @@ class Report:
                 extra=extra,
             )
         elif end.outcome == "finished":
-            log.info("%s: Job OK, result = %s (%s)", task.queue, end.text, task.id, extra=extra)
+            short.info(f"{task.queue}: Job OK, result = {end.text} ({task.id})", extra)
         elif end.outcome == "requeued":
             log.info("%s: job %s is back at the head of its queue: %s", task.queue, task.id, end.text, extra=extra)
         else:

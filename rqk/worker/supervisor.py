@@ -7,12 +7,12 @@ waiting on blocking pops or not, a Redis that answers or the moment at which it 
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from rqk import clock as clocks
 from rqk.core import commands
@@ -177,7 +177,7 @@ class Supervisor:
         return self._wants_job(now) and not self.options.burst and self.heart.is_born
 
     def _ask(self, held: list[Held] | None = None) -> Ask:
-        self._asked = uuid4().hex
+        self._asked = os.urandom(16).hex()
         return Ask(self.options.name, self._asked, self._order(), self.options.lease_s, self.clock(), held or ())
 
     def _order(self) -> list[str]:
@@ -358,7 +358,7 @@ class Supervisor:
             if self.waiter.waiting:
                 self._held += self.waiter.stop(self.line)
             if self._held:
-                ask = Ask(self.options.name, uuid4().hex, (), self.options.lease_s, self.clock(), self._held)
+                ask = Ask(self.options.name, os.urandom(16).hex(), (), self.options.lease_s, self.clock(), self._held)
                 transitions.claim(self.line, ask)
             if self.options.with_scheduler:
                 transitions.unlock(self.line, self.options.name, self.options.queues)

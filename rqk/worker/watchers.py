@@ -11,15 +11,20 @@ class Watchers:
 
     def __init__(self) -> None:
         self._ready: dict[str, list[int]] = {}
+        self._sources: dict[int, str] = {}
+        self._writing: int | None = None
+        self._poller = select.poll()
 
     def wait(self, sources: dict[int, str], seconds: float, writing: int | None = None) -> None:
         """Wait until one can be read, ``writing`` can take more, or the time is over; signals have a descriptor of their own."""
-        poller = select.poll()
-        for fileno in sources:
-            if fileno >= 0:
-                poller.register(fileno, select.POLLIN if fileno != writing else select.POLLIN | select.POLLOUT)
+        if sources != self._sources or writing != self._writing:
+            self._sources, self._writing, self._poller = sources, writing, select.poll()
+            for fileno in sources:
+                if fileno >= 0:
+                    events = select.POLLIN if fileno != writing else select.POLLIN | select.POLLOUT
+                    self._poller.register(fileno, events)
         self._ready = {}
-        for fileno, _ in poller.poll(ceil(seconds * 1000)):
+        for fileno, _ in self._poller.poll(ceil(seconds * 1000)):
             self._ready.setdefault(sources[fileno], []).append(fileno)
 
     def ready(self, tag: str) -> list[int]:
