@@ -230,7 +230,8 @@ class Queue:
             enqueue_at_front=True if due is not None and data.at_front else None,
         )
         job = Job.from_record(record, self.connection, self.serializer, call=call)
-        return job, self._new(record, at_front=data.at_front, due=due, unique=unique)
+        new_id = data.job_id is None
+        return job, self._new(record, at_front=data.at_front, due=due, unique=unique, new_id=new_id)
 
     def _place(
         self, job: Job, now: datetime, *, at_front: bool = False, due: datetime | None = None, unique: bool = False
@@ -245,7 +246,9 @@ class Queue:
         job.record = record
         return self._new(record, at_front=at_front, due=due, unique=unique)
 
-    def _new(self, record: JobRecord, *, at_front: bool, due: datetime | None, unique: bool) -> NewJob:
+    def _new(
+        self, record: JobRecord, *, at_front: bool, due: datetime | None, unique: bool, new_id: bool = False
+    ) -> NewJob:
         return NewJob(
             record.id,
             self.name,
@@ -257,6 +260,7 @@ class Queue:
             group=record.group_id or "",
             depends_on=record.dependency_ids,
             tolerant=bool(record.allow_dependency_failures),
+            new_id=new_id,
         )
 
     def _enqueue_one(

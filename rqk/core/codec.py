@@ -261,17 +261,38 @@ def _decode_result(fields: Fields) -> ResultRecord:
 
 def encode_result(result: ResultRecord) -> dict[str, bytes]:
     """The fields of a result entry."""
-    out = {"type": b"%d" % result.type, "worker_name": result.worker_name.encode()}
-    if result.exc_string is not None:
-        out["exc_string"] = base64.b64encode(zlib.compress(result.exc_string.encode("utf-8", "replace")))
-    if result.return_value is not None:
-        out["return_value"] = base64.b64encode(result.return_value)
-    if result.execution_id is not None:
-        out["execution_id"] = result.execution_id.encode()
-    if result.execution_started_at is not None:
-        out["execution_started_at"] = float_text(result.execution_started_at).encode()
-    if result.execution_ended_at is not None:
-        out["execution_ended_at"] = float_text(result.execution_ended_at).encode()
+    return result_fields(
+        result.type,
+        result.worker_name,
+        result.return_value,
+        result.exc_string,
+        result.execution_id,
+        result.execution_started_at,
+        result.execution_ended_at,
+    )
+
+
+def result_fields(
+    kind: ResultType,
+    worker_name: str,
+    value: bytes | None,
+    exc_string: str | None,
+    execution_id: str | None,
+    started_at: float | None,
+    ended_at: float | None,
+) -> dict[str, bytes]:
+    """The same from the values themselves: a worker writes an entry for every job."""
+    out = {"type": b"%d" % kind, "worker_name": worker_name.encode()}
+    if exc_string is not None:
+        out["exc_string"] = base64.b64encode(zlib.compress(exc_string.encode("utf-8", "replace")))
+    if value is not None:
+        out["return_value"] = base64.b64encode(value)
+    if execution_id is not None:
+        out["execution_id"] = execution_id.encode()
+    if started_at is not None:
+        out["execution_started_at"] = float_text(started_at).encode()
+    if ended_at is not None:
+        out["execution_ended_at"] = float_text(ended_at).encode()
     return out
 
 

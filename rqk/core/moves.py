@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from rqk.core.codec import encode_result
-from rqk.core.records import JobRecord, ResultRecord, ResultType
+from rqk.core.codec import result_fields
+from rqk.core.records import JobRecord, ResultType
 from rqk.core.retry import Again, Later, Never, after_failure, after_returned_retry, next_repeat
 from rqk.core.states import JobStatus
 from rqk.core.times import to_date, to_epoch
@@ -68,17 +68,9 @@ def _ending(attempt: Attempt) -> dict[str, bytes]:
 def _result(
     kind: ResultType, attempt: Attempt, *, value: bytes | None = None, exc: str | None = None
 ) -> dict[str, bytes]:
-    return encode_result(
-        ResultRecord(
-            kind,
-            attempt.worker_name,
-            return_value=value,
-            exc_string=exc,
-            execution_id=attempt.execution_id or None,
-            execution_started_at=to_epoch(attempt.started_at) if attempt.started_at else None,
-            execution_ended_at=to_epoch(attempt.ended_at) if attempt.ended_at else None,
-        )
-    )
+    started = to_epoch(attempt.started_at) if attempt.started_at else None
+    ended = to_epoch(attempt.ended_at) if attempt.ended_at else None
+    return result_fields(kind, attempt.worker_name, value, exc, attempt.execution_id or None, started, ended)
 
 
 def _lasting(ttl: int) -> tuple[str, str]:

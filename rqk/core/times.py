@@ -15,7 +15,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def to_date(moment: datetime) -> str:
     """A date as hashes hold it: UTC, always six digits of fraction, ``2026-11-23T22:50:51.676309Z``."""
     if moment.tzinfo is UTC:
-        return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+        return moment.isoformat(timespec="microseconds")[:-6] + "Z"  # without +00:00
     utc = moment.astimezone(UTC) if moment.tzinfo is not None else moment
     return utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 

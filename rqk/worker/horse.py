@@ -80,7 +80,6 @@ def run(
     decoder = Decoder()
     waiting: list[Frame] = []
     left = max(1, settings.recycle_after)
-    fresh = True
     while left:
         try:
             frame = _next(sock, decoder, waiting)
@@ -91,8 +90,6 @@ def run(
         if frame.kind is not Kind.JOB:
             raise FrameError(f"a supervisor does not send {frame.kind.name} to a horse")
         order = read_order(frame.fields)
-        if not fresh:
-            memory.reset_peak()
         if settings.job_memory_limit:
             memory.set_job_memory(settings.job_memory_limit)
         outcome = perform(order, its_tools)
@@ -101,7 +98,6 @@ def run(
         if settings.job_memory_limit:
             memory.lift_job_memory()
         left = 0 if outcome.leaving else left - 1
-        fresh = False
         imported: tuple[str, ...] = ()
         if len(sys.modules) > loaded:
             imported = worth_inheriting(list(sys.modules)[loaded:])  # a dict keeps the order of insertion
@@ -116,6 +112,8 @@ def run(
             return 0
         except OSError:  # the job closed our descriptor, or put another file in its place
             return EXIT_MUTE
+        if left:
+            memory.reset_peak()  # now, while the supervisor is at work
     return 0
 
 

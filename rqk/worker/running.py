@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -98,17 +98,17 @@ class Runner:
         with suppress(OSError):  # it has just died; its exit is on the way
             horse.give(order)
 
-    def look(self, task: Task | None, now: float) -> list[Ending]:
+    def look(self, task: Task | None, now: float, readable: Collection[int]) -> list[Ending]:
         """Take in what zygote and horse have said; returns how the task ended, if it did."""
         endings: list[Ending] = []
         if task is not None and task.horse is not None and task.ending is None:
             if task.horse.outgoing:
                 with suppress(OSError):
                     task.horse.outgoing.flush(task.horse.sock)
-            outcome = task.horse.outcome()
+            outcome = task.horse.outcome() if task.horse.sock.fileno() in readable else None
             if outcome is not None:
                 endings += self._reported(task, outcome, now)
-        for event in self.stable.events():
+        for event in self.stable.events(readable):
             # A job that has just ended is not for the horse that comes in the same moment.
             endings += self._event(event, None if endings else task, now)
         if self.stable.is_broken and self.hopeless is None:

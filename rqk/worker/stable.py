@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from rqk.worker.children import ChildSettings
@@ -119,9 +119,9 @@ class Stable:
             self._learned |= new
             self.zygote.request_import(name for name in names if name in new)
 
-    def events(self) -> list[Ready | Forked | ForkFailed | Exited]:
-        """What the zygote has said; horses are put into the stable on the way."""
-        if self.zygote is None:
+    def events(self, readable: Collection[int]) -> list[Ready | Forked | ForkFailed | Exited]:
+        """What the zygote has said, if it has; horses are put into the stable on the way."""
+        if self.zygote is None or not self.zygote.has_news(readable):
             return []
         events = self.zygote.events()
         for event in events:

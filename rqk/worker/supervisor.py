@@ -86,7 +86,7 @@ class Supervisor:
         self.watchers.wait(self._sources(), self._patience(), self.runner.writing(self.task))
         now = self.turned_at = self.monotonic()
         self._heed_stop(now)
-        for event in self.runner.look(self.task, now):
+        for event in self.runner.look(self.task, now, self.watchers.ready("runner")):
             self._ended(event)
         if now >= self.outage.again_at:
             try:

@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -184,6 +184,10 @@ class ZygoteHandle:
             self.sock.sendall(encode(Kind.IMPORT, [name.encode() for name in names]))
         except OSError:  # dead, or it has not read for long: only speed depends on it
             pass
+
+    def has_news(self, readable: Collection[int]) -> bool:
+        """Whether events() would return anything; ``readable``: descriptors that a selector has reported."""
+        return bool(self._refused) or self.sock.fileno() in readable
 
     def events(self) -> list[Event]:
         """Read what the zygote has said, without blocking; sets ``closed`` at its end."""

@@ -4,29 +4,29 @@
 local w, date, epoch, ttl, state, lease = arg(), arg(), arg(), arg(), arg(), number_arg()
 local successes, failures, worked_before = arg(), arg(), arg()
 local id, ex, q, worked = arg(), arg(), arg(), arg()
-local known = redis.call('HEXISTS', worker_key(w), 'birth')
+local known = call('HEXISTS', worker_key(w), 'birth')
 local held, exists = -1, 1
 if known == 1 then
-  redis.call('HSET', worker_key(w), 'last_heartbeat', date, 'state', state)
-  redis.call('EXPIRE', worker_key(w), ttl)
+  call('HSET', worker_key(w), 'last_heartbeat', date, 'state', state)
+  call('EXPIRE', worker_key(w), ttl)
   tally(w, successes, failures, worked_before)
 end
 if id ~= '' then
   local mark = id .. ':' .. ex
-  exists = redis.call('EXISTS', job_key(id))
-  if redis.call('ZSCORE', K.wip .. q, mark) then
+  exists = call('EXISTS', job_key(id))
+  if call('ZSCORE', K.wip .. q, mark) then
     held = 1
-    redis.call('ZADD', K.wip .. q, 'XX', SOON + lease, mark)
-    if redis.call('EXISTS', K.execution .. mark) == 1 then redis.call('HSET', K.execution .. mark, 'last_heartbeat', epoch) end
-    redis.call('EXPIRE', K.execution .. mark, lease + 60)
-    redis.call('ZADD', K.executions .. id, 'XX', NOW + lease + 60, ex)
-    redis.call('EXPIRE', K.executions .. id, lease + 120)
-    redis.call('EXPIRE', held_key(w), lease + 60)
-    if exists == 1 then redis.call('HSET', job_key(id), 'last_heartbeat', date) end
-    if known == 1 then redis.call('HSET', worker_key(w), 'current_job_working_time', worked) end
+    call('ZADD', K.wip .. q, 'XX', SOON + lease, mark)
+    if call('EXISTS', K.execution .. mark) == 1 then call('HSET', K.execution .. mark, 'last_heartbeat', epoch) end
+    call('EXPIRE', K.execution .. mark, lease + 60)
+    call('ZADD', K.executions .. id, 'XX', NOW + lease + 60, ex)
+    call('EXPIRE', K.executions .. id, lease + 120)
+    call('EXPIRE', held_key(w), lease + 60)
+    if exists == 1 then call('HSET', job_key(id), 'last_heartbeat', date) end
+    if known == 1 then call('HSET', worker_key(w), 'current_job_working_time', worked) end
   else
     held = 0
   end
 end
-local retiring = redis.call('HEXISTS', worker_key(w), 'rqk_retiring')
-return { known, held, retiring, redis.call('EXISTS', K.suspended), exists }
+local retiring = call('HEXISTS', worker_key(w), 'rqk_retiring')
+return { known, held, retiring, call('EXISTS', K.suspended), exists }

@@ -3,13 +3,13 @@
 local w, ttl, force = arg(), arg(), arg() == '1'
 local queues, fields = list_arg(), list_arg()
 local key = worker_key(w)
-if not force and redis.call('EXISTS', key) == 1 and redis.call('HEXISTS', key, 'death') == 0 then
-  local old = redis.call('HMGET', key, 'hostname', 'pid', 'ip_address', 'last_heartbeat')
+if not force and call('EXISTS', key) == 1 and call('HEXISTS', key, 'death') == 0 then
+  local old = call('HMGET', key, 'hostname', 'pid', 'ip_address', 'last_heartbeat')
   return { 0, old[1] or '', old[2] or '', old[3] or '', old[4] or '' }
 end
-redis.call('DEL', key)
-redis.call('HSET', key, unpack(fields))
-redis.call('EXPIRE', key, ttl)
-redis.call('SADD', K.workers, key)
-for _, q in ipairs(queues) do redis.call('SADD', K.workers .. ':' .. q, key) end
+call('DEL', key)
+call('HSET', key, unpack(fields))
+call('EXPIRE', key, ttl)
+call('SADD', K.workers, key)
+for _, q in ipairs(queues) do call('SADD', K.workers .. ':' .. q, key) end
 return { 1 }

@@ -4,19 +4,19 @@
 local me, ttl, date, most = arg(), arg(), arg(), number_arg()
 local owned, moved, soonest = 0, 0, -1
 for _, q in ipairs(list_arg()) do
-  local owner = redis.call('GET', K.scheduler_lock .. q)
+  local owner = call('GET', K.scheduler_lock .. q)
   if not owner or owner == me then
     owned = owned + 1
-    redis.call('SET', K.scheduler_lock .. q, me, 'EX', ttl)
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.scheduled .. q, '-inf', NOW, 'LIMIT', 0, most)) do
-      redis.call('ZREM', K.scheduled .. q, id)
-      local job = redis.call('HMGET', job_key(id), 'data', 'status', 'enqueue_at_front', 'enqueue_at_front_on_retry', 'ended_at')
+    call('SET', K.scheduler_lock .. q, me, 'EX', ttl)
+    for _, id in ipairs(call('ZRANGEBYSCORE', K.scheduled .. q, '-inf', NOW, 'LIMIT', 0, most)) do
+      call('ZREM', K.scheduled .. q, id)
+      local job = call('HMGET', job_key(id), 'data', 'status', 'enqueue_at_front', 'enqueue_at_front_on_retry', 'ended_at')
       if job[1] and job[2] ~= 'canceled' and job[2] ~= 'started' then
         enter(id, q, job[3] == '1' or (job[4] == '1' and job[5] and job[5] ~= ''), date)
         moved = moved + 1
       end
     end
-    local first = redis.call('ZRANGE', K.scheduled .. q, 0, 0, 'WITHSCORES')
+    local first = call('ZRANGE', K.scheduled .. q, 0, 0, 'WITHSCORES')
     if first[2] and (soonest < 0 or tonumber(first[2]) < soonest) then soonest = tonumber(first[2]) end
   end
 end

@@ -2,10 +2,10 @@
 local q, most = arg(), number_arg()
 local count = 0
 while count < most do
-  local id = redis.call('LPOP', list_key(q))
+  local id = call('LPOP', list_key(q))
   if not id then break end
-  local group = redis.call('HGET', job_key(id), 'group_id')
-  if group and group ~= '' then redis.call('SREM', K.group .. group, id) end
+  local group = call('HGET', job_key(id), 'group_id')
+  if group and group ~= '' then call('SREM', K.group .. group, id) end
   delete_job(id)
   count = count + 1
 end

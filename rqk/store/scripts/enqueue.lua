@@ -7,52 +7,52 @@ local replies = {}
 
 -- A reused id leaves the places of its former life, so that a job is always in one place only.
 local function forget(id)
-  local old = redis.call('HMGET', job_key(id), 'origin', 'status')
+  local old = call('HMGET', job_key(id), 'origin', 'status')
   if not old[2] then return end
   local q = old[1] or ''
   if old[2] == 'queued' then
-    redis.call('LREM', list_key(q), 0, id)
-    redis.call('LREM', intermediate_key(q), 0, id)
+    call('LREM', list_key(q), 0, id)
+    call('LREM', intermediate_key(q), 0, id)
   end
   end_executions(id, q)
-  redis.call('ZREM', K.finished .. q, id); redis.call('ZREM', K.failed .. q, id); redis.call('ZREM', K.canceled .. q, id)
-  redis.call('ZREM', K.scheduled .. q, id); redis.call('ZREM', K.deferred .. q, id); redis.call('ZREM', K.ready .. q, id)
-  redis.call('DEL', job_key(id), dependencies_key(id))
+  call('ZREM', K.finished .. q, id); call('ZREM', K.failed .. q, id); call('ZREM', K.canceled .. q, id)
+  call('ZREM', K.scheduled .. q, id); call('ZREM', K.deferred .. q, id); call('ZREM', K.ready .. q, id)
+  call('DEL', job_key(id), dependencies_key(id))
 end
 
 for n = 1, number_arg() do
   local id, q, place, due, ttl, unique, group = arg(), arg(), arg(), arg(), arg(), arg(), arg()
   local parents, tolerant, fields = list_arg(), arg() == '1', list_arg()
-  if unique == '1' and redis.call('EXISTS', job_key(id)) == 1 then
+  if unique == '1' and call('EXISTS', job_key(id)) == 1 then
     replies[n] = 0
   else
     forget(id)
     replies[n] = 1
-    redis.call('SADD', K.queues, list_key(q))
-    redis.call('HSET', job_key(id), unpack(fields))
+    call('SADD', K.queues, list_key(q))
+    call('HSET', job_key(id), unpack(fields))
     local waits = false
     for _, parent in ipairs(parents) do
-      local status = redis.call('HGET', job_key(parent), 'status')
+      local status = call('HGET', job_key(parent), 'status')
       if status and status ~= 'finished' and not (status == 'failed' and tolerant) then waits = true end
     end
     if waits then
       replies[n] = 2
-      redis.call('HSET', job_key(id), 'status', 'deferred')
-      redis.call('HDEL', job_key(id), 'enqueued_at')
-      redis.call('ZADD', K.deferred .. q, NOW, id)
+      call('HSET', job_key(id), 'status', 'deferred')
+      call('HDEL', job_key(id), 'enqueued_at')
+      call('ZADD', K.deferred .. q, NOW, id)
       for _, parent in ipairs(parents) do
-        redis.call('SADD', dependents_key(parent), id)
-        redis.call('SADD', dependencies_key(id), parent)
+        call('SADD', dependents_key(parent), id)
+        call('SADD', dependencies_key(id), parent)
       end
     elseif place == 'due' then
-      redis.call('ZADD', K.scheduled .. q, due, id)
+      call('ZADD', K.scheduled .. q, due, id)
     elseif place ~= 'nowhere' then
       push(id, q, place == 'front')
     end
     if ttl ~= '' then expire_job(id, ttl) end
     if group ~= '' then
-      redis.call('SADD', K.group .. group, id)
-      redis.call('SADD', K.groups, group)
+      call('SADD', K.group .. group, id)
+      call('SADD', K.groups, group)
     end
   end
 end

@@ -1,7 +1,8 @@
 -- Shared by all scripts and put before each. K and a dot before a word stand for a key name of core/keys.py, replaced by its text.
 -- Key names are built here from K, since ids are only known once a list was popped: a cluster of several slots is not supported (RQ's names rule it out).
 
-local clock = redis.call('TIME')
+local call = redis.call  -- looked up once: a script makes some thirty calls
+local clock = call('TIME')
 local NOW = tonumber(clock[1])                       -- whole seconds of the server, the clock of all leases and registries
 local SOON = NOW + 1                                 -- a lease is counted from here, or the seconds cut off above would shorten it
 local cursor = 0
@@ -22,47 +23,47 @@ local function dependents_key(id) return K.job .. id .. K.dependents_suffix end
 local function dependencies_key(id) return K.job .. ':' .. id .. K.dependencies_suffix end
 
 local function expire_job(id, seconds)               -- the hash and its two sets live and die together
-  redis.call('EXPIRE', job_key(id), seconds)
-  redis.call('EXPIRE', dependents_key(id), seconds)
-  redis.call('EXPIRE', dependencies_key(id), seconds)
+  call('EXPIRE', job_key(id), seconds)
+  call('EXPIRE', dependents_key(id), seconds)
+  call('EXPIRE', dependencies_key(id), seconds)
 end
 
 local function push(id, q, front)
-  redis.call(front and 'LPUSH' or 'RPUSH', list_key(q), id)
+  call(front and 'LPUSH' or 'RPUSH', list_key(q), id)
 end
 
 -- Rate limits (protocol.md 3.15): move waiting ids into free slots.
 local function promote(name, date)
-  local slots = tonumber(redis.call('HGET', K.rl .. name, 'concurrency') or '0') or 0
-  while redis.call('ZCARD', K.rl .. name .. ':allowed') < slots do
-    local id = redis.call('ZPOPMIN', K.rl .. name .. ':rate_limited')[1]
+  local slots = tonumber(call('HGET', K.rl .. name, 'concurrency') or '0') or 0
+  while call('ZCARD', K.rl .. name .. ':allowed') < slots do
+    local id = call('ZPOPMIN', K.rl .. name .. ':rate_limited')[1]
     if not id then return end
-    local job = redis.call('HMGET', job_key(id), 'origin', 'status', 'enqueue_at_front')
+    local job = call('HMGET', job_key(id), 'origin', 'status', 'enqueue_at_front')
     if job[1] and job[2] == 'rate_limited' then
-      redis.call('ZADD', K.rl .. name .. ':allowed', NOW, id)
-      redis.call('HSET', job_key(id), 'status', 'queued', 'enqueued_at', date)
+      call('ZADD', K.rl .. name .. ':allowed', NOW, id)
+      call('HSET', job_key(id), 'status', 'queued', 'enqueued_at', date)
       push(id, job[1], job[3] == '1')
     end
   end
 end
 
 local function free_slot(id, name, date)
-  if name and redis.call('ZREM', K.rl .. name .. ':allowed', id) == 1 then promote(name, date) end
+  if name and call('ZREM', K.rl .. name .. ':allowed', id) == 1 then promote(name, date) end
 end
 
 -- A job that was waiting elsewhere goes into its list, or into the waiting room of its rate limit.
 local function enter(id, q, front, date)
-  local job = redis.call('HMGET', job_key(id), 'rate_limit_key', 'rate_limit_concurrency', 'ttl')
-  redis.call('SADD', K.queues, list_key(q))
+  local job = call('HMGET', job_key(id), 'rate_limit_key', 'rate_limit_concurrency', 'ttl')
+  call('SADD', K.queues, list_key(q))
   if job[1] and job[1] ~= '' and tonumber(job[2] or '') then
-    redis.call('SADD', K.rl_keys, job[1])
-    redis.call('HSET', K.rl .. job[1], 'concurrency', job[2])
-    redis.call('HSET', job_key(id), 'status', 'rate_limited')
-    if front then redis.call('HSET', job_key(id), 'enqueue_at_front', '1') end
-    redis.call('ZADD', K.rl .. job[1] .. ':rate_limited', NOW, id)
+    call('SADD', K.rl_keys, job[1])
+    call('HSET', K.rl .. job[1], 'concurrency', job[2])
+    call('HSET', job_key(id), 'status', 'rate_limited')
+    if front then call('HSET', job_key(id), 'enqueue_at_front', '1') end
+    call('ZADD', K.rl .. job[1] .. ':rate_limited', NOW, id)
     promote(job[1], date)
   else
-    redis.call('HSET', job_key(id), 'status', 'queued', 'enqueued_at', date)
+    call('HSET', job_key(id), 'status', 'queued', 'enqueued_at', date)
     push(id, q, front)
   end
   if (tonumber(job[3] or '') or 0) > 0 then expire_job(id, job[3]) end
@@ -70,62 +71,64 @@ end
 
 -- Whether all jobs that `id` waits for, but for one that is known to be met, allow it to start. A job that is gone does.
 local function is_met(id, known, tolerant)
-  for _, other in ipairs(redis.call('SMEMBERS', dependencies_key(id))) do
+  for _, other in ipairs(call('SMEMBERS', dependencies_key(id))) do
     if other ~= known then
-      local status = redis.call('HGET', job_key(other), 'status')
+      local status = call('HGET', job_key(other), 'status')
       if status and status ~= 'finished' and not (status == 'failed' and tolerant) then return false end
     end
   end
   return true
 end
 
--- Dependents (protocol.md 3.13). `outcome` is the status the parent has just got.
+-- Dependents (protocol.md 3.13). `outcome` is the status the parent has just got. Returns whether there were any.
 local function release(parent, outcome, date)
-  for _, id in ipairs(redis.call('SMEMBERS', dependents_key(parent))) do
-    local job = redis.call('HMGET', job_key(id), 'status', 'allow_dependency_failures', 'origin', 'enqueue_at_front')
+  local dependents = call('SMEMBERS', dependents_key(parent))
+  for _, id in ipairs(dependents) do
+    local job = call('HMGET', job_key(id), 'status', 'allow_dependency_failures', 'origin', 'enqueue_at_front')
     if not job[3] then
-      redis.call('SREM', dependents_key(parent), id)
+      call('SREM', dependents_key(parent), id)
     elseif job[1] == 'deferred' then
       local tolerant = job[2] == '1'
       if (outcome == 'finished' or (outcome == 'failed' and tolerant)) and is_met(id, parent, tolerant) then
-        redis.call('ZREM', K.deferred .. job[3], id)
-        redis.call('SREM', dependents_key(parent), id)
+        call('ZREM', K.deferred .. job[3], id)
+        call('SREM', dependents_key(parent), id)
         enter(id, job[3], job[4] == '1', date)
       end
     end
   end
+  return #dependents > 0
 end
 
 -- Every trace of one attempt. Returns whether the lease was still there: only then may its outcome be written.
 local function end_execution(id, ex, q, w)
   local lease = id .. ':' .. ex
-  redis.call('DEL', K.execution .. lease)
-  redis.call('ZREM', K.executions .. id, ex)
-  if w ~= '' then redis.call('SREM', held_key(w), lease) end
-  return redis.call('ZREM', K.wip .. q, lease) == 1
+  call('DEL', K.execution .. lease)
+  call('ZREM', K.executions .. id, ex)
+  if w ~= '' then call('SREM', held_key(w), lease) end
+  return call('ZREM', K.wip .. q, lease) == 1
 end
 
 local function tally(w, successes, failures, worked)
-  if successes ~= '0' then redis.call('HINCRBY', worker_key(w), 'successful_job_count', successes) end
-  if failures ~= '0' then redis.call('HINCRBY', worker_key(w), 'failed_job_count', failures) end
-  if tonumber(worked) > 0 then redis.call('HINCRBYFLOAT', worker_key(w), 'total_working_time', worked) end
+  if successes ~= '0' then call('HINCRBY', worker_key(w), 'successful_job_count', successes) end
+  if failures ~= '0' then call('HINCRBY', worker_key(w), 'failed_job_count', failures) end
+  if tonumber(worked) > 0 then call('HINCRBYFLOAT', worker_key(w), 'total_working_time', worked) end
 end
 
 local function is_running(id, q)
-  for _, ex in ipairs(redis.call('ZRANGE', K.executions .. id, 0, -1)) do
-    if redis.call('ZSCORE', K.wip .. q, id .. ':' .. ex) then return true end
+  for _, ex in ipairs(call('ZRANGE', K.executions .. id, 0, -1)) do
+    if call('ZSCORE', K.wip .. q, id .. ':' .. ex) then return true end
   end
   return false
 end
 
 local function delete_job(id)
-  redis.call('DEL', job_key(id), dependents_key(id), dependencies_key(id), K.results .. id)
+  call('DEL', job_key(id), dependents_key(id), dependencies_key(id), K.results .. id)
 end
 
 -- Attempts of a former life of a job may not write into the new one.
 local function end_executions(id, q)
-  for _, ex in ipairs(redis.call('ZRANGE', K.executions .. id, 0, -1)) do
-    end_execution(id, ex, q, redis.call('HGET', K.execution .. id .. ':' .. ex, 'worker_name') or '')
+  for _, ex in ipairs(call('ZRANGE', K.executions .. id, 0, -1)) do
+    end_execution(id, ex, q, call('HGET', K.execution .. id .. ':' .. ex, 'worker_name') or '')
   end
 end
 
@@ -137,22 +140,22 @@ local function claim()
   local w, ex, date, epoch, lease = arg(), arg(), arg(), arg(), number_arg()
   local queues, held = list_arg(), list_arg()
   for i = #held - 1, 1, -2 do                        -- what blocking pops moved goes back to the head; priority decides anew
-    if redis.call('LREM', intermediate_key(held[i]), 1, held[i + 1]) > 0 then
-      redis.call('LPUSH', list_key(held[i]), held[i + 1])
+    if call('LREM', intermediate_key(held[i]), 1, held[i + 1]) > 0 then
+      call('LPUSH', list_key(held[i]), held[i + 1])
     end
   end
-  local me = redis.call('HMGET', worker_key(w), 'birth', 'rqk_retiring', 'state')
+  local me = call('HMGET', worker_key(w), 'birth', 'rqk_retiring', 'state')
   if not me[1] then return { 4 } end
   if me[2] then return { 3 } end
-  if redis.call('EXISTS', K.suspended) == 1 then
-    if me[3] ~= 'suspended' then redis.call('HSET', worker_key(w), 'state', 'suspended') end
+  if call('EXISTS', K.suspended) == 1 then
+    if me[3] ~= 'suspended' then call('HSET', worker_key(w), 'state', 'suspended') end
     return { 2 }
   end
   for _, q in ipairs(queues) do
     while true do
-      local id = redis.call('LPOP', list_key(q))
+      local id = call('LPOP', list_key(q))
       if not id then break end
-      local job = redis.call('HGETALL', job_key(id))
+      local job = call('HGETALL', job_key(id))
       local status, data, origin
       for i = 1, #job, 2 do
         if job[i] == 'status' then status = job[i + 1] elseif job[i] == 'data' then data = true
@@ -162,20 +165,20 @@ local function claim()
         local home = (origin and origin ~= '') and origin or q
         local mark = id .. ':' .. ex
         end_executions(id, home)
-        redis.call('HSET', K.execution .. mark, 'id', ex, 'job_id', id, 'worker_name', w, 'created_at', epoch, 'last_heartbeat', epoch)
-        redis.call('EXPIRE', K.execution .. mark, lease + 60)
-        redis.call('ZADD', K.executions .. id, NOW + lease + 60, ex)
-        redis.call('EXPIRE', K.executions .. id, lease + 120)
-        redis.call('ZADD', K.wip .. home, SOON + lease, mark)
-        redis.call('SADD', held_key(w), mark)
-        redis.call('EXPIRE', held_key(w), lease + 60)
-        redis.call('HSET', worker_key(w), 'state', 'busy', 'current_job', id, 'current_job_working_time', '0', 'last_heartbeat', date)
-        redis.call('HSET', job_key(id), 'status', 'started', 'started_at', date, 'last_heartbeat', date, 'worker_name', w)
-        redis.call('PERSIST', job_key(id))
+        call('HSET', K.execution .. mark, 'id', ex, 'job_id', id, 'worker_name', w, 'created_at', epoch, 'last_heartbeat', epoch)
+        call('EXPIRE', K.execution .. mark, lease + 60)
+        call('ZADD', K.executions .. id, NOW + lease + 60, ex)
+        call('EXPIRE', K.executions .. id, lease + 120)
+        call('ZADD', K.wip .. home, SOON + lease, mark)
+        call('SADD', held_key(w), mark)
+        call('EXPIRE', held_key(w), lease + 60)
+        call('HSET', worker_key(w), 'state', 'busy', 'current_job', id, 'current_job_working_time', '0', 'last_heartbeat', date)
+        call('HSET', job_key(id), 'status', 'started', 'started_at', date, 'last_heartbeat', date, 'worker_name', w)
+        call('PERSIST', job_key(id))
         return { 1, id, home, job }
       end
     end
   end
-  if me[3] ~= 'idle' then redis.call('HSET', worker_key(w), 'state', 'idle') end
+  if me[3] ~= 'idle' then call('HSET', worker_key(w), 'state', 'idle') end
   return { 0 }
 end

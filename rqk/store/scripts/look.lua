@@ -2,14 +2,14 @@
 -- Returns for each queue: queued, intermediate, started, finished, failed, deferred, scheduled, canceled, ready, due now, earliest due epoch ('' none), enqueued_at of the head ('' none);
 -- or the text of the error if a key of it has another type.
 local function look(q)
-  local head = redis.call('LINDEX', list_key(q), 0)
-  local since = head and redis.call('HGET', job_key(head), 'enqueued_at') or ''
-  local first = redis.call('ZRANGE', K.scheduled .. q, 0, 0, 'WITHSCORES')
+  local head = call('LINDEX', list_key(q), 0)
+  local since = head and call('HGET', job_key(head), 'enqueued_at') or ''
+  local first = call('ZRANGE', K.scheduled .. q, 0, 0, 'WITHSCORES')
   return {
-    redis.call('LLEN', list_key(q)), redis.call('LLEN', intermediate_key(q)), redis.call('ZCARD', K.wip .. q),
-    redis.call('ZCARD', K.finished .. q), redis.call('ZCARD', K.failed .. q), redis.call('ZCARD', K.deferred .. q),
-    redis.call('ZCARD', K.scheduled .. q), redis.call('ZCARD', K.canceled .. q), redis.call('ZCARD', K.ready .. q),
-    first[2] and redis.call('ZCOUNT', K.scheduled .. q, '-inf', NOW) or 0, first[2] or '', since or '',
+    call('LLEN', list_key(q)), call('LLEN', intermediate_key(q)), call('ZCARD', K.wip .. q),
+    call('ZCARD', K.finished .. q), call('ZCARD', K.failed .. q), call('ZCARD', K.deferred .. q),
+    call('ZCARD', K.scheduled .. q), call('ZCARD', K.canceled .. q), call('ZCARD', K.ready .. q),
+    first[2] and call('ZCOUNT', K.scheduled .. q, '-inf', NOW) or 0, first[2] or '', since or '',
   }
 end
 local replies = { clock[1], clock[2] }

@@ -2,12 +2,12 @@
 -- ARGV: registry ('failed', 'finished', 'canceled', 'deferred', 'scheduled'), registry's queue, job id, '1' for the front, date.
 -- Returns 1 done, 0 it is not in that registry, -1 its hash is gone (the entry is removed).
 local registry, q, id, front, date = arg(), arg(), arg(), arg() == '1', arg()
-if redis.call('ZREM', K[registry] .. q, id) == 0 then return 0 end
-if redis.call('HEXISTS', job_key(id), 'data') == 0 then return -1 end
-local origin = redis.call('HGET', job_key(id), 'origin')
+if call('ZREM', K[registry] .. q, id) == 0 then return 0 end
+if call('HEXISTS', job_key(id), 'data') == 0 then return -1 end
+local origin = call('HGET', job_key(id), 'origin')
 end_executions(id, q)
-for _, key in ipairs({ job_key(id), dependents_key(id), dependencies_key(id) }) do redis.call('PERSIST', key) end  -- its ended life had a limit
-redis.call('HSET', job_key(id), 'started_at', '', 'ended_at', '', 'worker_name', '')
-redis.call('HDEL', job_key(id), 'exc_info', 'rqk_deliveries')
+for _, key in ipairs({ job_key(id), dependents_key(id), dependencies_key(id) }) do call('PERSIST', key) end  -- its ended life had a limit
+call('HSET', job_key(id), 'started_at', '', 'ended_at', '', 'worker_name', '')
+call('HDEL', job_key(id), 'exc_info', 'rqk_deliveries')
 enter(id, (origin and origin ~= '') and origin or q, front, date)
 return 1

@@ -2,12 +2,12 @@
 -- Returns 1 done, 0 it is busy, -1 there is no such worker.
 local w, on = arg(), arg() == '1'
 local key = worker_key(w)
-if redis.call('HEXISTS', key, 'birth') == 0 or redis.call('HEXISTS', key, 'death') == 1 then return -1 end
+if call('HEXISTS', key, 'birth') == 0 or call('HEXISTS', key, 'death') == 1 then return -1 end
 if on then
-  if redis.call('SCARD', held_key(w)) > 0 or redis.call('HGET', key, 'state') == 'busy' then return 0 end
-  redis.call('HSET', key, 'rqk_retiring', '1')
+  if call('SCARD', held_key(w)) > 0 or call('HGET', key, 'state') == 'busy' then return 0 end
+  call('HSET', key, 'rqk_retiring', '1')
 else
-  redis.call('HDEL', key, 'rqk_retiring')
+  call('HDEL', key, 'rqk_retiring')
 end
-redis.call('PUBLISH', K.pubsub .. w, on and '{"command": "retire"}' or '{"command": "unretire"}')
+call('PUBLISH', K.pubsub .. w, on and '{"command": "retire"}' or '{"command": "unretire"}')
 return 1

@@ -23,13 +23,13 @@ local go_on = arg() == '1'
 local function settle()
   local lease = id .. ':' .. ex
   if expired_only == '1' then
-    local ends = redis.call('ZSCORE', K.wip .. q, lease)
+    local ends = call('ZSCORE', K.wip .. q, lease)
     if not ends or tonumber(ends) > NOW then return 0 end
   end
   local runner = w
-  if runner == '' then runner = redis.call('HGET', K.execution .. lease, 'worker_name') or '' end
-  if not end_execution(id, ex, q, runner) then return redis.call('EXISTS', job_key(id)) == 1 and 0 or 2 end
-  local was = redis.call('HMGET', job_key(id), 'status', 'data', 'rate_limit_key', 'ttl')
+  if runner == '' then runner = call('HGET', K.execution .. lease, 'worker_name') or '' end
+  if not end_execution(id, ex, q, runner) then return call('EXISTS', job_key(id)) == 1 and 0 or 2 end
+  local was = call('HMGET', job_key(id), 'status', 'data', 'rate_limit_key', 'ttl', 'dependency_ids', 'dependency_id')
   if not was[2] then return 2 end
   if was[1] ~= expected then
     if was[1] ~= 'canceled' then return 3 end
@@ -37,46 +37,48 @@ local function settle()
       free_slot(id, was[3], date)
       return 4
     end
-    redis.call('ZREM', K.canceled .. q, id)
+    call('ZREM', K.canceled .. q, id)
   end
-  if expected == 'queued' and redis.call('LPOS', list_key(q), id) then return 3 end
-  if w == '' then redis.call('LREM', intermediate_key(q), 0, id) end  -- our own claims leave nothing there
-  redis.call('HSET', job_key(id), 'status', status, unpack(ARGV, first_change, first_change + changes - 1))
+  if expected == 'queued' and call('LPOS', list_key(q), id) then return 3 end
+  if w == '' then call('LREM', intermediate_key(q), 0, id) end  -- our own claims leave nothing there
+  call('HSET', job_key(id), 'status', status, unpack(ARGV, first_change, first_change + changes - 1))
   if result > 0 then
-    redis.call('XADD', K.results .. id, 'MAXLEN', '~', '10', '*', unpack(ARGV, first_result, first_result + result - 1))
-    if result_ttl == '-1' then redis.call('PERSIST', K.results .. id)
-    elseif result_ttl ~= '' then redis.call('EXPIRE', K.results .. id, result_ttl) end
+    call('XADD', K.results .. id, 'MAXLEN', '~', '10', '*', unpack(ARGV, first_result, first_result + result - 1))
+    if result_ttl == '-1' then call('PERSIST', K.results .. id)
+    elseif result_ttl ~= '' then call('EXPIRE', K.results .. id, result_ttl) end
   end
   if registry ~= '' then
     if score:sub(1, 1) == '+' and score ~= '+inf' then score = NOW + tonumber(score:sub(2)) end
-    redis.call('ZADD', K[registry] .. q, score, id)
+    call('ZADD', K[registry] .. q, score, id)
   end
-  if outcome ~= '' then release(id, outcome, date) end
+  local has_dependents = outcome == '' or release(id, outcome, date)
   if slot == '1' then free_slot(id, was[3], date) end
   if place == 'due' then
-    redis.call('SADD', K.queues, list_key(q))
-    redis.call('ZADD', K.scheduled .. q, due, id)
+    call('SADD', K.queues, list_key(q))
+    call('ZADD', K.scheduled .. q, due, id)
   elseif place ~= '' then
-    redis.call('SADD', K.queues, list_key(q))
+    call('SADD', K.queues, list_key(q))
     push(id, q, place == 'front')
   end
   if place ~= '' and (tonumber(was[4] or '') or 0) > 0 then expire_job(id, was[4]) end
   if job_ttl == '0' then
-    local group = redis.call('HGET', job_key(id), 'group_id')
-    if group and group ~= '' then redis.call('SREM', K.group .. group, id) end
+    local group = call('HGET', job_key(id), 'group_id')
+    if group and group ~= '' then call('SREM', K.group .. group, id) end
     delete_job(id)
   elseif job_ttl ~= '' then
-    expire_job(id, job_ttl)
+    call('EXPIRE', job_key(id), job_ttl)
+    if has_dependents then call('EXPIRE', dependents_key(id), job_ttl) end
+    if was[5] or was[6] then call('EXPIRE', dependencies_key(id), job_ttl) end
   end
   return 1
 end
 
 local code = settle()
 local reply = go_on and claim() or { 0 }
-if w ~= '' and (tell or reply[1] ~= 1) and redis.call('HEXISTS', worker_key(w), 'birth') == 1 then
+if w ~= '' and (tell or reply[1] ~= 1) and call('HEXISTS', worker_key(w), 'birth') == 1 then
   if reply[1] ~= 1 then
-    redis.call('HDEL', worker_key(w), 'current_job')
-    if not go_on then redis.call('HSET', worker_key(w), 'state', 'idle') end
+    call('HDEL', worker_key(w), 'current_job')
+    if not go_on then call('HSET', worker_key(w), 'state', 'idle') end
   end
   tally(w, successes, failures, worked)
   return { code, reply, 1 }

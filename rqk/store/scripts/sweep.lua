@@ -4,60 +4,60 @@
 local patience, most, date = number_arg(), number_arg(), arg()
 local back = {}
 for _, q in ipairs(list_arg()) do
-  redis.call('ZREMRANGEBYSCORE', K.finished .. q, 0, NOW)
-  redis.call('ZREMRANGEBYSCORE', K.failed .. q, 0, NOW)
-  for _, key in ipairs(redis.call('SMEMBERS', K.workers .. ':' .. q)) do
-    if redis.call('EXISTS', key) == 0 then
-      redis.call('SREM', K.workers .. ':' .. q, key)
-      redis.call('SREM', K.workers, key)
+  call('ZREMRANGEBYSCORE', K.finished .. q, 0, NOW)
+  call('ZREMRANGEBYSCORE', K.failed .. q, 0, NOW)
+  for _, key in ipairs(call('SMEMBERS', K.workers .. ':' .. q)) do
+    if call('EXISTS', key) == 0 then
+      call('SREM', K.workers .. ':' .. q, key)
+      call('SREM', K.workers, key)
     end
   end
   -- Dependents that RQ 3.0 released and did not push, and those whose parents have vanished (protocol.md 7, points 8 and 9).
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.ready .. q, '-inf', NOW - patience, 'LIMIT', 0, most)) do
-    redis.call('ZREM', K.ready .. q, id)
-    if redis.call('HGET', job_key(id), 'status') == 'ready_to_enqueue' then
-      enter(id, q, redis.call('HGET', job_key(id), 'enqueue_at_front') == '1', date)
+  for _, id in ipairs(call('ZRANGEBYSCORE', K.ready .. q, '-inf', NOW - patience, 'LIMIT', 0, most)) do
+    call('ZREM', K.ready .. q, id)
+    if call('HGET', job_key(id), 'status') == 'ready_to_enqueue' then
+      enter(id, q, call('HGET', job_key(id), 'enqueue_at_front') == '1', date)
       back[#back + 1] = q; back[#back + 1] = id
     end
   end
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.deferred .. q, '-inf', NOW - patience, 'LIMIT', 0, most)) do
-    local job = redis.call('HMGET', job_key(id), 'status', 'allow_dependency_failures', 'enqueue_at_front')
+  for _, id in ipairs(call('ZRANGEBYSCORE', K.deferred .. q, '-inf', NOW - patience, 'LIMIT', 0, most)) do
+    local job = call('HMGET', job_key(id), 'status', 'allow_dependency_failures', 'enqueue_at_front')
     if job[1] ~= 'deferred' then
-      redis.call('ZREM', K.deferred .. q, id)
-    elseif redis.call('EXISTS', dependencies_key(id)) == 1 and is_met(id, '', job[2] == '1') then
-      redis.call('ZREM', K.deferred .. q, id)
+      call('ZREM', K.deferred .. q, id)
+    elseif call('EXISTS', dependencies_key(id)) == 1 and is_met(id, '', job[2] == '1') then
+      call('ZREM', K.deferred .. q, id)
       enter(id, q, job[3] == '1', date)
       back[#back + 1] = q; back[#back + 1] = id
     end
   end
-  local stuck = redis.call('LRANGE', intermediate_key(q), 0, most - 1)
+  local stuck = call('LRANGE', intermediate_key(q), 0, most - 1)
   local seen = K.unsettled .. q
   if #stuck == 0 then
-    redis.call('DEL', seen)
+    call('DEL', seen)
   else
     local there = {}
     for i = #stuck, 1, -1 do  -- the oldest is pushed last and so is first again
       local id = stuck[i]
       there[id] = true
       if not is_running(id, q) then
-        local since = tonumber(redis.call('HGET', seen, id) or '')
+        local since = tonumber(call('HGET', seen, id) or '')
         if not since then
-          redis.call('HSET', seen, id, NOW)
+          call('HSET', seen, id, NOW)
         elseif NOW - since >= patience then
-          redis.call('LREM', intermediate_key(q), 1, id)
-          redis.call('HDEL', seen, id)
-          redis.call('DEL', intermediate_key(q) .. ':first_seen:' .. id)
-          if redis.call('HGET', job_key(id), 'status') == 'queued' then
-            redis.call('LPUSH', list_key(q), id)
+          call('LREM', intermediate_key(q), 1, id)
+          call('HDEL', seen, id)
+          call('DEL', intermediate_key(q) .. ':first_seen:' .. id)
+          if call('HGET', job_key(id), 'status') == 'queued' then
+            call('LPUSH', list_key(q), id)
             back[#back + 1] = q; back[#back + 1] = id
           end
         end
       end
     end
-    for _, id in ipairs(redis.call('HKEYS', seen)) do
-      if not there[id] then redis.call('HDEL', seen, id) end
+    for _, id in ipairs(call('HKEYS', seen)) do
+      if not there[id] then call('HDEL', seen, id) end
     end
-    redis.call('EXPIRE', seen, 3600)
+    call('EXPIRE', seen, 3600)
   end
 end
 return back
