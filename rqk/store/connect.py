@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -122,32 +122,6 @@ def ask(client: Client, *args: Any) -> Any:
             lambda: (connection.send_packed_command(packed), connection.read_response())[1],
             lambda error: connection.disconnect(),
         )
-    finally:
-        pool.release(connection)
-
-
-def ask_as_one(client: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any] | None:
-    """Several commands in one transaction and one round trip; their answers, error answers as exceptions.
-
-    None if the connection broke or the server refused: then they may have run or not, and nothing is tried again.
-    """
-    pool: Any = client.connection_pool
-    if client.connection is not None:
-        return None
-    packed = [b"".join(hiredis.pack_command(words) for words in (("MULTI",), *commands, ("EXEC",)))]
-    try:
-        connection = pool.get_connection()
-    except (wire.RedisError, OSError):
-        return None
-    try:
-        connection.send_packed_command(packed)
-        for _ in range(len(commands) + 1):
-            connection.read_response()  # OK and QUEUED
-        answers: list[Any] | None = connection.read_response()
-        return answers
-    except (wire.RedisError, OSError):
-        connection.disconnect()  # what it has still to say must reach nobody else
-        return None
     finally:
         pool.release(connection)
 

@@ -24,11 +24,12 @@ from rqk.store.connect import Client, Executor, ask, talk
 def source(name: str) -> str:
     """The whole text sent to the server: key names, the library, the script."""
     folder = resources.files("rqk.store") / "scripts"
-    library = (folder / "lib.lua").read_text(encoding="utf-8")
+    library = "" if name in _ALONE else (folder / "lib.lua").read_text(encoding="utf-8")
     text = library + (folder / f"{name}.lua").read_text(encoding="utf-8")
     return _NAME.sub(_key, text)
 
 
+_ALONE = frozenset({"add"})
 _NAME = re.compile(r"\bK\.(\w+)|\bK\[(\w+)\]")
 
 

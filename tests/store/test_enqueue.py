@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import pytest
 import redis as redis_py
 
 from rqk.core import keys
 from rqk.core.states import JobStatus
-from rqk.store import transitions
+from rqk.errors import WrongKeyType
+from rqk.store import scripts, transitions
 from rqk.store.transitions import Stored
 from tests.store.stage import WALL, FakeWorker, at, hash_of, new, put, status
 
@@ -170,3 +173,35 @@ def test_a_pipeline_gets_plain_commands(redis: Client) -> None:
     assert at(redis, keys.scheduled("q")) == ["c"]
     assert int(redis.ttl(keys.job("a"))) in (49, 50)
     assert redis.smembers(keys.group("g")) == {b"a"}
+
+
+# The usual case has a script of its own.
+@pytest.mark.parametrize(("place", "wanted"), [("back", ["a", "b"]), ("front", ["b", "a"])])
+def test_an_id_made_just_now(redis: Client, place: Literal["back", "front"], wanted: list[str]) -> None:
+    redis.script_flush()
+    transitions.enqueue(redis, [new("a", new_id=True)], WALL)
+    assert transitions.enqueue(redis, [new("b", place=place, new_id=True)], WALL) == [Stored.STORED]
+    assert at(redis, keys.queue("q")) == wanted
+    assert redis.smembers(keys.QUEUES) == {b"rq:queue:q"}
+    assert hash_of(redis, "b").data == b"x"
+    assert redis.script_exists(scripts.digest("enqueue")) == [False]
+
+
+def test_a_second_try_at_an_id_made_just_now_stores_it_once(redis: Client) -> None:
+    for _ in range(2):  # as after a connection that broke before the answer came
+        assert transitions.enqueue(redis, [new("a", new_id=True)], WALL) == [Stored.STORED]
+    assert at(redis, keys.queue("q")) == ["a"]
+
+
+@pytest.mark.parametrize("special", [{"ttl": 9}, {"group": "g"}, {"place": "due", "due": 9.0}, {"unique": True}])
+def test_what_is_not_usual_goes_the_long_way(redis: Client, special: dict[str, Any]) -> None:
+    redis.script_flush()
+    transitions.enqueue(redis, [new("a", new_id=True, **special)], WALL)
+    assert redis.script_exists(scripts.digest("add"), scripts.digest("enqueue")) == [False, True]
+
+
+def test_a_list_of_another_type_gets_nothing_and_leaves_nothing(redis: Client) -> None:
+    redis.set(keys.queue("q"), "text")
+    with pytest.raises(WrongKeyType):
+        transitions.enqueue(redis, [new("a", new_id=True)], WALL)
+    assert redis.keys() == [b"rq:queue:q"]
