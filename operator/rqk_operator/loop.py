@@ -224,6 +224,7 @@ class Loop:
                 await self._act(state, site, steps, seen_at)
             if self.children.differ(state):
                 await self.children.settle(state)
+                state.look_at = 0.0  # what came of it is to be told
             if status is not None and not state.gone:
                 await self.hands.report(state, merge_patch(state.status, status))
                 state.status, state.status_at = status, self.clock()
