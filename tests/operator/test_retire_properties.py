@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from zlib import crc32
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -175,10 +174,6 @@ class Shrinking(RuleBasedStateMachine):
 
 
 TestShrinking = Shrinking.TestCase
-# A rare order of steps still ends a worker that had just become busy; it is searched for at each run and not yet mended.
-TestShrinking = pytest.mark.xfail(strict=False, reason="a known, rare interleaving: see CHANGELOG, Known issues")(
-    TestShrinking
-)
 TestShrinking.settings = settings(
     max_examples=300, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
