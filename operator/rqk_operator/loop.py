@@ -318,7 +318,8 @@ class Loop:
             if pool is None or pool.spec.redis is None or not self.leads():
                 return
             needed = refs(pool.spec.redis)
-            newer = self.clock() - 1.0 if state.redis_since is not None or state.access_trouble is not None else 0.0
+            ails = state.redis_since is not None or state.access_trouble is not None
+            newer = self.clock() - 1.0 if ails else state.changed_at
             values, salt = await self.vault.values(state.about.namespace, needed, newer_than=newer)
             found = access(pool.spec.redis, values)
             if state.pool is not pool:
