@@ -44,6 +44,18 @@ class Shrinking(RuleBasedStateMachine):
             self.model.claim(uid)
 
     @rule(choice=st.integers(0, 50))
+    def a_pod_comes_to_life(self, choice: int) -> None:
+        """All the way to its first job, which by single steps happens too seldom between a look and a write."""
+        model = self.model
+        pods = [uid for uid, pod in model.now.pods.items() if not pod.deleting and uid not in model.workers]
+        if uid := self.pick(choice, pods):
+            if not model.now.pods[uid].running:
+                model.start_container(uid)
+            model.catch_up()
+            model.workers[uid] = Worker()
+            model.claim(uid)
+
+    @rule(choice=st.integers(0, 50))
     def a_worker_finishes(self, choice: int) -> None:
         if uid := self.pick(choice, [uid for uid, worker in self.model.workers.items() if worker.busy]):
             self.model.workers[uid].busy = False
@@ -117,14 +129,16 @@ class Shrinking(RuleBasedStateMachine):
         for uid in waiting[:count]:
             self.model.claim(uid)
 
-    @rule(wanted=st.integers(0, MOST), late=st.booleans(), tie=st.integers(0, 1000))
-    def a_round(self, wanted: int, late: bool, tie: int) -> None:
-        """The operator looks and acts; a job may come in between; the controller acts on what it knows."""
+    @rule(wanted=st.integers(0, MOST), late=st.booleans(), born=st.booleans(), tie=st.integers(0, 1000))
+    def a_round(self, wanted: int, late: bool, born: bool, tie: int) -> None:
+        """The operator looks and acts; a job or a worker may come in between; the controller acts on what it knows."""
         model = self.model
         model.seen_by_operator = len(model.history) - 1
         looked = model.look()
         if late:
             self.jobs_come(1, tie)
+        if born:
+            self.a_pod_comes_to_life(tie)
         model.act(*looked, wanted)
         model.control(tie)
 
