@@ -2,7 +2,8 @@
 workers that claim and finish jobs, and caches that lag behind.
 
 What it takes for granted, and nothing else: a container that has just started needs longer until its worker claims a
-job than the watches lag behind; and the controller knows what the operator saw a round ago.
+job than the watches lag behind, and than the controller needs to act on a number that was written before it was seen to
+run; and the controller knows what the operator saw a round ago.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ class Model:
     seen_a_round_ago: int = 0
     memory: Memory = field(default_factory=Memory)
     resized: tuple[int, int] = (0, 0)  # when the operator last wrote the number, and which: it knows that at once
+    # The pods seen to run when the operator wrote a number on which the controller did not act yet; None: it did.
+    ran_then: frozenset[str] | None = None
     expected_gone: set[str] = field(default_factory=set)
     made: int = 0
     killed_busy: list[str] = field(default_factory=list)
@@ -87,6 +90,8 @@ class Model:
         worker = self.workers[uid]
         if worker.busy or worker.retiring or self.now.pods[uid].deleting:
             return False
+        if self.ran_then is not None and uid not in self.ran_then:
+            return False
         worker.busy = True
         worker.claimed += 1
         return True
@@ -113,6 +118,7 @@ class Model:
         if not self.expected_gone.isdisjoint(uid for uid, pod in cache.pods.items() if pod.active):
             return  # it waits until it has seen what it did last
         self.expected_gone.clear()
+        self.ran_then = None
         active = [pod for pod in cache.pods.values() if pod.active]
         if len(active) < cache.replicas:
             for _ in range(cache.replicas - len(active)):
@@ -177,6 +183,8 @@ class Model:
         if steps.replicas is not None and self.now.replicas == replicas:  # the patch's test
             self.store(replicas=steps.replicas)
             self.resized = (len(self.history) - 1, steps.replicas)
+            running = frozenset(uid for uid, pod in self.history[self.seen_by_operator].pods.items() if pod.running)
+            self.ran_then = running if self.ran_then is None else self.ran_then & running
         return steps
 
     def catch_up(self) -> None:
