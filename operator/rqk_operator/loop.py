@@ -250,6 +250,7 @@ class Loop:
             # Growing comes first and needs nobody's consent.
             await self._resize(state, decision, steps.replicas, seen_at)
         agreed = await self.hands.retire(site.client, steps)
+        state.memory = state.memory.asked_ahead(agreed)
         await self.hands.mark((*steps.mark, *(pod for pod in agreed if pod not in steps.mark)), leaving=True)
         await self.hands.mark(steps.unmark, leaving=False)
         if steps.replicas is not None and steps.replicas < before and still_holds(steps, state.pods):

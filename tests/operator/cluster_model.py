@@ -2,8 +2,9 @@
 workers that claim and finish jobs, and caches that lag behind.
 
 What it takes for granted, and nothing else: a container that has just started needs longer until its worker claims a
-job than the watches lag behind, and than the controller needs to act on a number that was written before it was seen to
-run; and the controller knows what the operator saw a round ago.
+job than the watches lag behind; for workers of another make, which cannot be asked before they come, also longer than
+the controller needs to act on a number that was written before they were seen to run; and the controller knows what the
+operator saw a round ago.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Model:
     ran_then: frozenset[str] | None = None
     expected_gone: set[str] = field(default_factory=set)
     made: int = 0
+    told: set[str] = field(default_factory=set)  # asked to retire before they came
     killed_busy: list[str] = field(default_factory=list)
 
     @property
@@ -80,6 +82,9 @@ class Model:
         caches = (self.history[self.seen_by_operator], self.history[self.seen_by_controller])
         return all(uid in cache.pods and cache.pods[uid].running for cache in caches)
 
+    def register(self, uid: str) -> None:
+        self.workers.setdefault(uid, Worker(retiring=uid in self.told))
+
     def probe(self, uid: str) -> None:
         worker = self.workers.get(uid)
         ready = worker is not None and not (self.probed and worker.retiring)
@@ -90,7 +95,7 @@ class Model:
         worker = self.workers[uid]
         if worker.busy or worker.retiring or self.now.pods[uid].deleting:
             return False
-        if self.ran_then is not None and uid not in self.ran_then:
+        if not self.probed and self.ran_then is not None and uid not in self.ran_then:
             return False
         worker.busy = True
         worker.claimed += 1
@@ -163,14 +168,19 @@ class Model:
         self.memory = steps.memory
         by_name = {self.now.pods[uid].worker: worker for uid, worker in self.workers.items() if uid in self.now.pods}
         for mate in steps.unretire:
-            if mate.worker is not None and mate.worker.name in by_name:
-                by_name[mate.worker.name].retiring = False
+            self.told.discard(mate.pod.uid)
+            if mate.pod.worker in by_name:
+                by_name[mate.pod.worker].retiring = False
         agreed = []
         for mate in steps.retire:
-            worker = by_name.get(mate.worker.name) if mate.worker is not None else None
-            if worker is not None and not worker.busy:
+            worker = by_name.get(mate.pod.worker)
+            if worker is None and mate.worker is None and self.probed:
+                self.told.add(mate.pod.uid)
+                agreed.append(mate.pod)
+            elif worker is not None and not worker.busy:
                 worker.retiring = True
                 agreed.append(mate.pod)
+        self.memory = self.memory.asked_ahead(agreed)
         for pod in (*steps.mark, *agreed):
             if pod.uid in self.now.pods:
                 self.change(pod.uid, cost=LOWEST_COST)

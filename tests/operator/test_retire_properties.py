@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from rqk_operator.retire import Mate
 
-from tests.operator.cluster_model import Model, Worker
+from tests.operator.cluster_model import Model
 
 MOST = 6
 
@@ -36,7 +36,7 @@ class Shrinking(RuleBasedStateMachine):
         model = self.model
         pods = [u for u, p in model.now.pods.items() if p.running and u not in model.workers and model.may_register(u)]
         if uid := self.pick(choice, pods):
-            model.workers[uid] = Worker()
+            model.register(uid)
 
     @rule(choice=st.integers(0, 50))
     def a_worker_claims(self, choice: int) -> None:
@@ -52,7 +52,7 @@ class Shrinking(RuleBasedStateMachine):
             if not model.now.pods[uid].running:
                 model.start_container(uid)
             model.catch_up()
-            model.workers[uid] = Worker()
+            model.register(uid)
             model.claim(uid)
 
     @rule(choice=st.integers(0, 50))
@@ -116,7 +116,7 @@ class Shrinking(RuleBasedStateMachine):
         model.catch_up()
         for uid, pod in list(model.now.pods.items()):
             if pod.running:
-                model.workers.setdefault(uid, Worker())
+                model.register(uid)
                 model.probe(uid)
         model.catch_up()
 
@@ -172,7 +172,7 @@ class Shrinking(RuleBasedStateMachine):
                 elif not pod.running:
                     model.start_container(uid)
                 elif uid not in model.workers:
-                    model.workers[uid] = Worker()
+                    model.register(uid)
                 else:
                     model.probe(uid)
             model.catch_up()

@@ -9,6 +9,7 @@ if not force and redis.call('EXISTS', key) == 1 and redis.call('HEXISTS', key, '
 end
 redis.call('DEL', key)
 redis.call('HSET', key, unpack(fields))
+if redis.call('EXISTS', K.retire .. w) == 1 then redis.call('HSET', key, 'rqk_retiring', '1') end
 redis.call('EXPIRE', key, ttl)
 redis.call('SADD', K.workers, key)
 for _, q in ipairs(queues) do redis.call('SADD', K.workers .. ':' .. q, key) end
