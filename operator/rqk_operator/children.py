@@ -37,7 +37,7 @@ class Children:
         self._kube, self._pools, self._events, self._namespaces, self._clock = kube, pools, events, namespaces, clock
         self._known: dict[str, dict[str, str]] = {}  # by the pool's uid
         self._wanted: dict[str, tuple[int | None, dict[str, str]]] = {}  # by uid: generation, kind -> digest
-        self._refused: dict[str, float] = {}  # by uid: when to try again
+        self._refused: dict[str, tuple[int | None, float]] = {}  # by uid: of which generation, when to try that again
         self._audit_at = float("-inf")
         self._auditing: asyncio.Task[None] | None = None
         self._audited = False
@@ -49,12 +49,10 @@ class Children:
 
     def differ(self, state: PoolState) -> bool:
         """Whether there is something to make, change or remove for this pool."""
-        if (
-            not self._audited
-            or state.gone
-            or state.pool is None
-            or self._clock() < self._refused.get(state.about.uid, 0.0)
-        ):
+        if not self._audited or state.gone or state.pool is None:
+            return False
+        generation, again_at = self._refused.get(state.about.uid, (None, 0.0))
+        if generation == state.generation and self._clock() < again_at:
             return False
         return self._known.get(state.about.uid, {}) != self._digests(state)
 
@@ -94,7 +92,7 @@ class Children:
                 text = "the PodMonitor cannot be made: the Prometheus operator's CRDs are not installed"
             state.children_trouble = Trouble(f"{kind}Rejected", text)
             self._events.note(state.about, "Warning", f"{kind}Rejected", text)
-            self._refused[state.about.uid] = self._clock() + AGAIN_S
+            self._refused[state.about.uid] = state.generation, self._clock() + AGAIN_S
             return
         known[kind] = mark
 

@@ -28,6 +28,7 @@ log = logging.getLogger("rqk.operator")
 
 APPS = "apps/v1"
 BELIEVED_S = 60.0  # that a pool exists of which its watch has just spoken
+AHEAD_S = 86_400  # a worker that was asked to retire before it came is remembered for so long
 REFUSED_AGAIN_S = 60.0  # a refused manifest is tried again, since quotas and policies change
 
 
@@ -198,7 +199,8 @@ class Hands:
         return True
 
     async def retire(self, client: Client, plan: Plan) -> tuple[PodView, ...]:
-        """Ask workers to take no more jobs, and take that back from others; returns the pods whose workers agreed."""
+        """Ask workers to take no more jobs, and take that back from others; returns the pods whose workers agreed,
+        among them those whose workers have not come yet."""
         if not plan.retire and not plan.unretire:
             return ()
         return await asyncio.to_thread(_ask, client, plan.retire, plan.unretire)
@@ -251,11 +253,14 @@ class Hands:
 
 def _ask(client: Client, leaving: Iterable[Mate], staying: Iterable[Mate]) -> tuple[PodView, ...]:
     for mate in staying:
-        if mate.worker is not None:
-            workers.unretire(client, mate.worker.name)
+        workers.unretire(client, mate.worker.name if mate.worker is not None else mate.pod.worker)
     agreed: list[PodView] = []
     for mate in leaving:
-        if mate.worker is not None and workers.retire(client, mate.worker.name) == "retiring":
+        if mate.worker is not None:
+            answer = workers.retire(client, mate.worker.name)
+        else:
+            answer = workers.retire(client, mate.pod.worker, ahead_s=AHEAD_S)
+        if answer in ("retiring", "ahead"):
             agreed.append(mate.pod)
     return tuple(agreed)
 

@@ -224,6 +224,7 @@ class Loop:
                 await self._act(state, site, steps, seen_at)
             if self.children.differ(state):
                 await self.children.settle(state)
+                state.look_at = 0.0  # what came of it is to be told
             if status is not None and not state.gone:
                 await self.hands.report(state, merge_patch(state.status, status))
                 state.status, state.status_at = status, self.clock()
@@ -249,6 +250,7 @@ class Loop:
             # Growing comes first and needs nobody's consent.
             await self._resize(state, decision, steps.replicas, seen_at)
         agreed = await self.hands.retire(site.client, steps)
+        state.memory = state.memory.asked_ahead(agreed)
         await self.hands.mark((*steps.mark, *(pod for pod in agreed if pod not in steps.mark)), leaving=True)
         await self.hands.mark(steps.unmark, leaving=False)
         if steps.replicas is not None and steps.replicas < before and still_holds(steps, state.pods):
@@ -317,7 +319,8 @@ class Loop:
             if pool is None or pool.spec.redis is None or not self.leads():
                 return
             needed = refs(pool.spec.redis)
-            newer = self.clock() - 1.0 if state.redis_since is not None or state.access_trouble is not None else 0.0
+            ails = state.redis_since is not None or state.access_trouble is not None
+            newer = self.clock() - 1.0 if ails else state.changed_at
             values, salt = await self.vault.values(state.about.namespace, needed, newer_than=newer)
             found = access(pool.spec.redis, values)
             if state.pool is not pool:

@@ -32,6 +32,10 @@ _CONTAINER_SECURITY: Manifest = {
 }
 
 
+# The pool under the name that dashboards and alerts use.
+_POOL_RELABELING = {"sourceLabels": ["__meta_kubernetes_pod_label_rqk_dev_pool"], "targetLabel": "pool"}
+
+
 def labels(pool: Pool) -> dict[str, str]:
     """On everything made for the pool."""
     return {
@@ -86,7 +90,13 @@ def optional_children(pool: Pool) -> list[Manifest]:
         budget = {"maxUnavailable": spec.pod_disruption_budget.max_unavailable, "selector": pods}
         found.append(_child(pool, "policy/v1", "PodDisruptionBudget", budget))
     if spec.pod_monitor is not None:
-        endpoint = {"port": "metrics", "path": "/metrics", "interval": spec.pod_monitor.interval}
+        endpoint = {
+            "port": "metrics",
+            "path": "/metrics",
+            "interval": spec.pod_monitor.interval,
+            "filterRunning": False,  # workers that are on their way out still count
+            "relabelings": [_POOL_RELABELING],
+        }
         body = {"selector": pods, "podMetricsEndpoints": [endpoint], "podTargetLabels": [POOL_LABEL]}
         monitor = _child(pool, "monitoring.coreos.com/v1", "PodMonitor", body)
         monitor["metadata"]["labels"] = {**spec.pod_monitor.labels, **monitor["metadata"]["labels"]}

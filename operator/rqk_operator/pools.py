@@ -33,6 +33,7 @@ class PoolState:
     generation: int | None
     invalid: Trouble | None = None
     told_at: float = float("-inf")  # when its watch last spoke of it
+    changed_at: float = 0.0  # by its user; 0 if it never was since we know it
     gone: bool = False  # deleted; kept until its pods are gone, for the jobs in them
     # What there is
     pods: dict[str, PodView] = field(default_factory=dict)
@@ -125,6 +126,8 @@ class Pools:
             known = PoolState(about, pool, meta.get("generation"), told_at=self._clock())
             self._resume(known, body.get("status") or {})
             self._all[key] = known
+        else:
+            known.changed_at = self._clock()
         known.pool, known.invalid, known.generation = pool, trouble, meta.get("generation")
         self._changed(known)
 

@@ -3,6 +3,7 @@
 Kubernetes is told a number, not a pod, so a pod leaves in four steps, each taken only when the one before is visible:
 
 1. its worker is asked in Redis, and agrees only if it holds no job: from then on it takes none and reports NotReady;
+   one that has not come yet is asked ahead, by the name that it will have;
 2. its pod gets the lowest deletion cost;
 3. our own watch shows both, and did so a round ago: the ReplicaSet controller, which watches too, then knows as well;
 4. the number is lowered, by no more than the pods which that controller would choose before any other one.
@@ -13,7 +14,7 @@ A pool that grows meanwhile takes the retirement back. Each round starts from wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rqk.autoscale.observe import duty
 from rqk.autoscale.retire import Duty, Member, choose_victims
@@ -50,6 +51,11 @@ class Memory:
 
     may_go: frozenset[str] = frozenset()  # uids of pods on which all was visible
     ranks: Mapping[str, Rank] = field(default_factory=dict)  # of every pod that counted, by uid
+    ahead: frozenset[str] = frozenset()  # uids of pods whose workers were asked before they came
+
+    def asked_ahead(self, pods: Iterable[PodView]) -> Memory:
+        """With those that were asked just now."""
+        return replace(self, ahead=self.ahead.union(pod.uid for pod in pods))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +164,14 @@ def plan(
     stay = {mate.pod.uid for mate in back}
     leave = {mate.pod.uid for mate in mates if mate.duty is Duty.RETIRING or (mate.free and mate.pod.uid in slated)}
     going = (leave | {mate.pod.uid for mate in free}) - stay
-    may_go = _may_go(mates, going, probed=probed)
+    # Workers of another make have names that nobody knows ahead.
+    untold = [mate for mate in free if probed and mate.pod.uid not in memory.ahead]
+    welcome = [
+        mate
+        for mate in mates
+        if mate.free and mate.pod.uid in memory.ahead and mate.pod.uid not in going and mate.pod.uid not in slated
+    ]
+    may_go = _may_go(mates, going, probed=probed, ahead=memory.ahead)
     if missing > len(back):
         number: int | None = current + missing - len(back)
     else:
@@ -166,13 +179,17 @@ def plan(
         complete = failing or len(mates) >= current
         number = _lowered(current, wanted, mates, may_go, memory) if complete and not back else None
     return Plan(
-        unretire=tuple(back),
-        retire=tuple(asked),
+        unretire=(*back, *welcome),
+        retire=(*asked, *untold),
         mark=tuple(mate.pod for mate in mates if mate.pod.uid in going and mate.pod.cost != LOWEST_COST),
         unmark=tuple(mate.pod for mate in mates if mate.pod.uid not in going and mate.pod.cost == LOWEST_COST),
         replicas=number,
         unborn=tuple(mate.pod for mate in mates if mate.free and mate.pod.uid in may_go),
-        memory=Memory(may_go, {mate.pod.uid: _rank(mate.pod) for mate in mates}),
+        memory=Memory(
+            may_go,
+            {mate.pod.uid: _rank(mate.pod) for mate in mates},
+            memory.ahead.intersection(mate.pod.uid for mate in mates if mate.worker is None and mate not in welcome),
+        ),
     )
 
 
@@ -186,13 +203,15 @@ def _victims(
     return [mate for mate in chosen if not mate.free], [mate for mate in chosen if mate.free]
 
 
-def _may_go(mates: Sequence[Mate], going: Iterable[str], *, probed: bool) -> frozenset[str]:
+def _may_go(mates: Sequence[Mate], going: Iterable[str], *, probed: bool, ahead: frozenset[str]) -> frozenset[str]:
     """Those of the leaving ones on which all that has to be visible is visible."""
-    marked = {
-        mate.pod.uid
-        for mate in mates
-        if mate.pod.cost == LOWEST_COST and (mate.free or not (probed and mate.pod.ready))
-    }
+
+    def is_sure(mate: Mate) -> bool:
+        if mate.free:
+            return not probed or mate.pod.uid in ahead
+        return not (probed and mate.pod.ready)
+
+    marked = {mate.pod.uid for mate in mates if mate.pod.cost == LOWEST_COST and is_sure(mate)}
     return frozenset(marked.intersection(going))
 
 

@@ -37,6 +37,7 @@ PUBSUB = PREFIX + "pubsub:"
 RATE_LIMIT = PREFIX + "rl:"
 RATE_LIMIT_KEYS = PREFIX + "rl-keys"  # SET of rate-limit names in use
 JANITOR_LOCK = EXTENSION + "janitor"  # STRING with a TTL; the worker that holds it sweeps for the whole Redis
+RETIRE = EXTENSION + "retire:"  # STRING with a TTL; a worker of that name takes no job when it comes
 UNSETTLED = (
     EXTENSION + "intermediate:"
 )  # HASH job id -> epoch seconds when a sweep first saw it in the intermediate list
@@ -172,6 +173,11 @@ def unsettled(name: str) -> str:
     return UNSETTLED + name
 
 
+def retire(worker: str) -> str:
+    """STRING, see RETIRE."""
+    return RETIRE + worker
+
+
 def pubsub(worker: str) -> str:
     """CHANNEL of commands to one worker."""
     return PUBSUB + worker
@@ -192,6 +198,7 @@ def lua_names() -> dict[str, str]:
         "intermediate_suffix": INTERMEDIATE_SUFFIX,
         "job": JOB,
         "worker": WORKER,
+        "retire": RETIRE,
         "executions_suffix": EXECUTIONS_SUFFIX,
         "dependents_suffix": DEPENDENTS_SUFFIX,
         "dependencies_suffix": DEPENDENCIES_SUFFIX,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, NamedTuple
@@ -76,6 +76,14 @@ class Tally(NamedTuple):
 _SUCCESS, _FAILURE = "successful_job_count", "failed_job_count"
 
 
+_RETIRED: Mapping[int, Literal["retiring", "busy", "gone", "ahead"]] = {
+    1: "retiring",
+    0: "busy",
+    -1: "gone",
+    -2: "ahead",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Running:
     """The attempt a worker is at."""
@@ -126,15 +134,18 @@ def beat(
     )
 
 
-def retire(executor: Executor, name: str) -> Literal["retiring", "busy", "gone"]:
-    """Ask a worker to take no more jobs, only if it holds none."""
-    code = scripts.run(executor, "retire", name, "1")
-    return "retiring" if code == 1 else "busy" if code == 0 else "gone"
+def retire(executor: Executor, name: str, *, ahead_s: int = 0) -> Literal["retiring", "busy", "gone", "ahead"]:
+    """Ask a worker to take no more jobs, only if it holds none.
+
+    With ``ahead_s``, one that has not come yet is asked too: if it comes within that time, it takes none from the start.
+    """
+    code = scripts.run(executor, "retire", name, "1", ahead_s)
+    return _RETIRED[code]
 
 
 def unretire(executor: Executor, name: str) -> bool:
     """Take a retirement back; False if there is no such worker."""
-    return bool(scripts.run(executor, "retire", name, "0") == 1)
+    return bool(scripts.run(executor, "retire", name, "0", 0) == 1)
 
 
 def mark(executor: Executor, name: str, field: str, value: str) -> None:

@@ -11,12 +11,14 @@ import pytest
 
 from tests.cluster.images import build_images
 from tests.cluster.operating import NAMESPACE, Operator
+from tests.cluster.release import CRD, Release, ensure_crd
 from tests.cluster.shop import Shop
 from tests.kube.access import Access, available, obtain
 from tests.kube.client import Client
 from tests.kube.commands import say
 from tests.kube.diagnose import dump
 from tests.kube.settings import may_build, places
+from tests.kube.versions import VALKEY_IMAGE
 
 HERE = Path(__file__).parent
 FAILED = pytest.StashKey[bool]()
@@ -78,8 +80,9 @@ def namespace(cluster: Access, request: pytest.FixtureRequest) -> Iterator[Clien
 
 @pytest.fixture(scope="session")
 def images(cluster: Access) -> None:
-    """The project's images, built from its own Dockerfiles and loaded."""
+    """The project's images, built from its own Dockerfiles and loaded, and Valkey's."""
     build_images(cluster)
+    cluster.load_image(VALKEY_IMAGE)
 
 
 @pytest.fixture(scope="package")
@@ -98,3 +101,21 @@ def shop(namespace: Client, operator: Operator, request: pytest.FixtureRequest) 
     yield Shop(namespace).open()
     if request.node.stash.get(FAILED, False):
         say(f"\nthe operator says:\n{operator.logs()[-6000:]}")
+
+
+@pytest.fixture
+def crd(cluster: Access) -> None:
+    """The custom resource, whoever owns it."""
+    ensure_crd(cluster)
+
+
+@pytest.fixture
+def release(cluster: Access, namespace: Client, images: None, request: pytest.FixtureRequest) -> Iterator[Release]:
+    """A release in a restricted namespace of its own, not yet installed; uninstalled at the end, its pools first."""
+    made = Release(cluster, namespace)
+    yield made
+    if request.node.stash.get(FAILED, False):
+        print(made.told())
+    if namespace.find("crd", CRD):
+        namespace.kubectl("delete", "rqworkerpools", "--all", "--wait=false")
+    made.uninstall()

@@ -14,13 +14,13 @@ from tests.kube.settings import PROJECT
 
 NAMESPACE = "rqk-system"
 SELECTOR = "app.kubernetes.io/name=rqk-operator"
-_IMAGE = re.compile(r"ghcr\.io/rqk/rqk-operator:[\w.]+")
+IMAGE = re.compile(r"ghcr\.io/rqk/rqk-operator:[\w.]+")
 
 
 def manifests(client: Client) -> list[dict[str, Any]]:
     """What `kubectl apply -k manifests/` applies, with the image that was built here."""
     text = client.kubectl("kustomize", PROJECT / "manifests")
-    return [it for it in yaml.safe_load_all(_IMAGE.sub(OPERATOR, text)) if it]
+    return [it for it in yaml.safe_load_all(IMAGE.sub(OPERATOR, text)) if it]
 
 
 @dataclass

@@ -39,14 +39,28 @@ BASE: dict[str, Any] = {
     "worker": {"image": image(WORKER)},
     "redis": {"image": image(VALKEY_IMAGE)},
 }
+# A pool of the chart's values, quick in growing and shrinking.
+POOL: dict[str, Any] = {
+    "spec": {
+        "queues": ["default"],
+        "scaling": {
+            "maxReplicas": 3,
+            "targetDepthPerWorker": 2,
+            "scaleDown": {"stabilizationSeconds": 0, "toZeroAfterSeconds": 1},
+        },
+        "worker": {"graceSeconds": 20},
+        "template": {"spec": {"containers": [{"name": "worker", "imagePullPolicy": "Never"}]}},
+    }
+}
+DEVELOPMENT: dict[str, Any] = {"redis": {"enabled": True}}
 # Run in the operator's pod, which has rqk in it and reaches the development Valkey.
 _ENQUEUE = """
 import sys
 from rqk import Queue
 from rqk.store.connect import connect
-url, queue, number, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
+url, queue, number, seconds, name = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), sys.argv[5]
 q = Queue(queue, connection=connect(url))
-q.enqueue_many([Queue.prepare_data("time.sleep", (seconds,), job_id=f"job-{n}", result_ttl=3600) for n in range(number)])
+q.enqueue_many([Queue.prepare_data("time.sleep", (seconds,), job_id=f"{name}-{n}", result_ttl=3600) for n in range(number)])
 """
 _TALLY = """
 import json, sys
@@ -122,9 +136,9 @@ class Release:
         operator = f"deployment/{self.name}-operator"
         return self.client.exec(operator, "python3", "-c", program, *words)
 
-    def enqueue(self, queue: str, number: int, seconds: float) -> None:
-        """Jobs job-0, job-1, ... that sleep."""
-        self._python(_ENQUEUE, self.redis_url, queue, str(number), str(seconds))
+    def enqueue(self, queue: str, number: int, seconds: float, name: str = "job") -> None:
+        """Jobs job-0, job-1, ... that sleep; to sleep less than no time is an error."""
+        self._python(_ENQUEUE, self.redis_url, queue, str(number), str(seconds), name)
 
     def tally(self, number: int) -> dict[str, Any]:
         """Status of each of the first ``number`` jobs, and how many results each has."""
@@ -143,3 +157,22 @@ class Release:
             return (status.get("replicas"), status.get("readyReplicas") or 0) == (number, number)
 
         wait_for(look, timeout, f"{number} workers of {pool}")
+
+
+def scoped(release: Release, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values that touch nothing outside the release's namespace."""
+    own = {"namespaces": [release.client.namespace], "crds": {"enabled": False}, "rbac": {"aggregate": False}}
+    return merged(own, values)
+
+
+def ensure_crd(cluster: Access) -> None:
+    """The custom resource is there, whoever owns it; one that is on its way out is made anew."""
+
+    def settled() -> bool:
+        found = cluster.find("crd", CRD)
+        return found is None or "deletionTimestamp" not in found["metadata"]
+
+    wait_for(settled, 60, "the end of the old custom resource")
+    if cluster.find("crd", CRD) is None:
+        cluster.kubectl("apply", "--server-side", "-f", CHART / "files" / "crd.yaml")
+    cluster.kubectl("wait", "--for=condition=Established", f"crd/{CRD}")

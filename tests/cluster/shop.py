@@ -174,6 +174,13 @@ answer = [q.enqueue("shop.{func}", f"{queue}-{{time.time_ns()}}-{{n}}", {seconds
         found: list[str] = self.run(code, url=url)
         return found
 
+    def hold(self, count: int) -> list[str]:
+        """Ids of so many new jobs that last until they are let go."""
+        return self.enqueue(count, 0, func="hold")
+
+    def let_go(self) -> None:
+        self.run('client.xadd("shop:go", {"go": "1"})')
+
     def statuses(self, ids: list[str], url: str | None = None) -> dict[str, str]:
         """The status of each job, `gone` for those that are not there."""
         code = f"""

@@ -14,49 +14,15 @@ import yaml
 
 from tests.chart.helm import CHART, Helm, find_helm
 from tests.chart.matrix import MATRIX
-from tests.cluster.conftest import FAILED
-from tests.cluster.images import OPERATOR, WORKER, build_images
-from tests.cluster.release import CRD, Release, image, merged
+from tests.cluster.images import OPERATOR, WORKER
+from tests.cluster.release import CRD, DEVELOPMENT, POOL, Release, image, merged, scoped
 from tests.kube.access import Access
 from tests.kube.client import Client, wait_for
 from tests.kube.errors import CommandFailed
 from tests.kube.settings import PROJECT
 from tests.kube.versions import VALKEY_IMAGE
 
-POOL: dict[str, Any] = {
-    "spec": {
-        "queues": ["default"],
-        "scaling": {
-            "maxReplicas": 3,
-            "targetDepthPerWorker": 2,
-            "scaleDown": {"stabilizationSeconds": 0, "toZeroAfterSeconds": 1},
-        },
-        "worker": {"graceSeconds": 20},
-        "template": {"spec": {"containers": [{"name": "worker", "imagePullPolicy": "Never"}]}},
-    }
-}
-DEVELOPMENT: dict[str, Any] = {"redis": {"enabled": True}}
-
 pytestmark = pytest.mark.timeout(400, func_only=True)
-
-
-@pytest.fixture(scope="module")
-def images(cluster: Access) -> None:
-    """Operator, worker and Valkey as the chart will name them."""
-    build_images(cluster)
-    cluster.load_image(VALKEY_IMAGE)
-
-
-@pytest.fixture
-def release(cluster: Access, namespace: Client, images: None, request: pytest.FixtureRequest) -> Iterator[Release]:
-    """A release in a restricted namespace of its own, not yet installed; uninstalled at the end, its pools first."""
-    made = Release(cluster, namespace)
-    yield made
-    if request.node.stash.get(FAILED, False):
-        print(made.told())
-    if namespace.find("crd", CRD):
-        namespace.kubectl("delete", "rqworkerpools", "--all", "--wait=false")
-    made.uninstall()
 
 
 @pytest.fixture
@@ -76,23 +42,9 @@ def alone(cluster: Access) -> Iterator[None]:
         cluster.kubectl("delete", "crd", CRD, "--wait=false")
 
 
-@pytest.fixture
-def crd(cluster: Access) -> None:
-    """The custom resource, whoever owns it."""
-    if cluster.find("crd", CRD) is None:
-        cluster.kubectl("apply", "--server-side", "-f", CHART / "files" / "crd.yaml")
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{CRD}")
-
-
 def _all_pools(cluster: Access) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = yaml.safe_load(cluster.kubectl("get", "rqworkerpools", "-A", "-o", "yaml"))["items"]
     return items
-
-
-def scoped(release: Release, values: dict[str, Any]) -> dict[str, Any]:
-    """Values that touch nothing outside the release's namespace."""
-    own = {"namespaces": [release.client.namespace], "crds": {"enabled": False}, "rbac": {"aggregate": False}}
-    return merged(own, values)
 
 
 def test_install_and_helm_test_within_one_namespace(release: Release, crd: None) -> None:

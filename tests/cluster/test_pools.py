@@ -44,13 +44,16 @@ def test_five_hundred_jobs_from_zero_and_back_to_zero(shop: Shop) -> None:
 def test_busy_workers_survive_every_shrinking(shop: Shop) -> None:
     """Long and short jobs mixed: the pool shrinks again and again while the long ones run."""
     pool = shop.pool(scaling={"maxReplicas": 8, "targetDepthPerWorker": 1, "scaleDown": QUICK})
-    long = shop.enqueue(2, 25.0)
-    ids = long + shop.enqueue(6, 0.5)
+    long = shop.hold(2)
+    short = shop.enqueue(6, 0.5)
     pool.wait_replicas(8, 10)
-    pool.wait_replicas(2, 60)
-    ids += shop.enqueue(4, 0.5)
+    pool.wait_replicas(2, 90)
+    short += shop.enqueue(4, 0.5)
     pool.wait_replicas(lambda now: now >= 4, 20)
-    shop.wait_statuses(ids, "finished", 90)
+    shop.wait_statuses(short, "finished", 90)
+    pool.wait_replicas(2, 90)
+    shop.let_go()
+    shop.wait_statuses(long, "finished", 30)
     pool.wait_replicas(0, 60)
     assert set(shop.ran().values()) == {1}
     assert killed_workers(shop) == []
@@ -247,11 +250,12 @@ def test_a_pool_that_is_deleted_while_the_operator_is_down_goes_too(shop: Shop, 
 
 def test_a_new_template_lets_long_jobs_end(shop: Shop) -> None:
     pool = shop.pool(scaling={"maxReplicas": 2})
-    ids = shop.enqueue(2, 20.0, func="begin_and_nap")
+    ids = shop.hold(2)
     wait_for(lambda: len(shop.ran("begun")) == 2, 60, "both jobs to begin", pause=0.5)
     before = {pod["metadata"]["uid"] for pod in pool.pods()}
     pool.patch(worker={"env": [{"name": "COLOUR", "value": "green"}]})
     wait_for(lambda: {pod["metadata"]["uid"] for pod in pool.live_pods()}.isdisjoint(before), 60, "new workers")
+    shop.let_go()
     shop.wait_statuses(ids, "finished", 60)
     assert set(shop.ran().values()) == {1}, "a job was put back although there was time"
     pool.wait_gone()
@@ -292,9 +296,10 @@ def test_the_optional_children_come_and_go(shop: Shop) -> None:
 def test_a_plain_rq_worker_pool_scales_and_its_jobs_are_done(shop: Shop) -> None:
     command = ["/opt/rq/bin/rq", "worker", "default"]
     pool = shop.pool(worker={"command": command, "graceSeconds": 30}, scaling={"maxReplicas": 4})
-    ids = shop.enqueue(1, 15.0) + shop.enqueue(7, 0.2)
+    ids = shop.hold(1) + shop.enqueue(7, 0.2)
     pool.wait_replicas(4, 10)
-    pool.wait_replicas(1, 60)
+    pool.wait_replicas(1, 90)
+    shop.let_go()
     shop.wait_statuses(ids, "finished", 60)
     assert Counter(shop.ran().values()) == {1: 8}
     pool.wait_replicas(0, 60)

@@ -48,7 +48,7 @@ def test_a_worker_that_is_killed_is_noticed_at_once(shop: Shop) -> None:
     (job,) = shop.enqueue(1, 20.0, func="begin_and_nap")
     begun(shop, 1)
     (pod,) = shop.client.items("pods", "rqk.dev/pool=pool")
-    # As root of the node would: all processes of the container at once.
+    # A second is less than the job needs: then the kubelet kills all processes of the container at once.
     shop.client.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=1", "--wait=false")
     started = time.monotonic()
     begun(shop, 1)

@@ -79,6 +79,8 @@ def kube_apiserver(site: Site) -> tuple[str, ...]:
     return (
         str(site.programs["kube-apiserver"]),
         f"--etcd-servers={here.etcd}",
+        # Another API server on this etcd would write its own address into the Service `kubernetes`: not into ours.
+        f"--etcd-prefix=/{here.bridge}",
         f"--cert-dir={keys.folder}",
         f"--bind-address={here.gateway}",
         f"--advertise-address={here.gateway}",

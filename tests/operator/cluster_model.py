@@ -2,7 +2,9 @@
 workers that claim and finish jobs, and caches that lag behind.
 
 What it takes for granted, and nothing else: a container that has just started needs longer until its worker claims a
-job than the watches lag behind; and the controller knows what the operator saw a round ago.
+job than the watches lag behind; for workers of another make, which cannot be asked before they come, also longer than
+the controller needs to act on a number that was written before they were seen to run; and the controller knows what the
+operator saw a round ago.
 """
 
 from __future__ import annotations
@@ -49,8 +51,11 @@ class Model:
     seen_a_round_ago: int = 0
     memory: Memory = field(default_factory=Memory)
     resized: tuple[int, int] = (0, 0)  # when the operator last wrote the number, and which: it knows that at once
+    # The pods seen to run when the operator wrote a number on which the controller did not act yet; None: it did.
+    ran_then: frozenset[str] | None = None
     expected_gone: set[str] = field(default_factory=set)
     made: int = 0
+    told: set[str] = field(default_factory=set)  # asked to retire before they came
     killed_busy: list[str] = field(default_factory=list)
 
     @property
@@ -77,6 +82,9 @@ class Model:
         caches = (self.history[self.seen_by_operator], self.history[self.seen_by_controller])
         return all(uid in cache.pods and cache.pods[uid].running for cache in caches)
 
+    def register(self, uid: str) -> None:
+        self.workers.setdefault(uid, Worker(retiring=uid in self.told))
+
     def probe(self, uid: str) -> None:
         worker = self.workers.get(uid)
         ready = worker is not None and not (self.probed and worker.retiring)
@@ -86,6 +94,8 @@ class Model:
     def claim(self, uid: str) -> bool:
         worker = self.workers[uid]
         if worker.busy or worker.retiring or self.now.pods[uid].deleting:
+            return False
+        if not self.probed and self.ran_then is not None and uid not in self.ran_then:
             return False
         worker.busy = True
         worker.claimed += 1
@@ -113,6 +123,7 @@ class Model:
         if not self.expected_gone.isdisjoint(uid for uid, pod in cache.pods.items() if pod.active):
             return  # it waits until it has seen what it did last
         self.expected_gone.clear()
+        self.ran_then = None
         active = [pod for pod in cache.pods.values() if pod.active]
         if len(active) < cache.replicas:
             for _ in range(cache.replicas - len(active)):
@@ -157,14 +168,19 @@ class Model:
         self.memory = steps.memory
         by_name = {self.now.pods[uid].worker: worker for uid, worker in self.workers.items() if uid in self.now.pods}
         for mate in steps.unretire:
-            if mate.worker is not None and mate.worker.name in by_name:
-                by_name[mate.worker.name].retiring = False
+            self.told.discard(mate.pod.uid)
+            if mate.pod.worker in by_name:
+                by_name[mate.pod.worker].retiring = False
         agreed = []
         for mate in steps.retire:
-            worker = by_name.get(mate.worker.name) if mate.worker is not None else None
-            if worker is not None and not worker.busy:
+            worker = by_name.get(mate.pod.worker)
+            if worker is None and mate.worker is None and self.probed:
+                self.told.add(mate.pod.uid)
+                agreed.append(mate.pod)
+            elif worker is not None and not worker.busy:
                 worker.retiring = True
                 agreed.append(mate.pod)
+        self.memory = self.memory.asked_ahead(agreed)
         for pod in (*steps.mark, *agreed):
             if pod.uid in self.now.pods:
                 self.change(pod.uid, cost=LOWEST_COST)
@@ -177,6 +193,8 @@ class Model:
         if steps.replicas is not None and self.now.replicas == replicas:  # the patch's test
             self.store(replicas=steps.replicas)
             self.resized = (len(self.history) - 1, steps.replicas)
+            running = frozenset(uid for uid, pod in self.history[self.seen_by_operator].pods.items() if pod.running)
+            self.ran_then = running if self.ran_then is None else self.ran_then & running
         return steps
 
     def catch_up(self) -> None:

@@ -214,6 +214,24 @@ def test_the_digest_is_the_same_for_the_same_and_other_for_other() -> None:
     assert digest(changed) != digest(one)
 
 
+def test_a_pools_own_pod_monitor_names_the_pool_as_the_dashboards_do() -> None:
+    (monitor,) = optional_children(pool(podMonitor={"interval": "15s", "labels": {"release": "prometheus"}}))
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    (rule,) = endpoint["relabelings"]
+    assert rule == {"sourceLabels": ["__meta_kubernetes_pod_label_rqk_dev_pool"], "targetLabel": "pool"}
+    assert endpoint["filterRunning"] is False
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_the_documented_scraping_finds_the_operator_of_the_manifests() -> None:
+    text = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    scrapes = yaml.safe_load(text[text.index("rule_files:") :].partition("```")[0])["scrape_configs"]
+    (component, _) = next(it["relabel_configs"] for it in scrapes if it["job_name"] == "rqk-operator")
+    labels = yaml.safe_load((MANIFESTS / "base" / "deployment.yaml").read_text())["spec"]["template"]["metadata"]
+    assert component["source_labels"] == ["__meta_kubernetes_pod_label_app_kubernetes_io_component"]
+    assert labels["labels"]["app.kubernetes.io/component"] == component["regex"]
+
+
 def test_a_closed_network_policy_lets_dns_redis_and_metrics_through() -> None:
     spec: dict[str, Any] = {"metricsFrom": [{"podSelector": {}}], "egress": []}
     (policy,) = optional_children(pool(networkPolicy=spec, redis={"url": "redis://redis:7000/0"}))

@@ -141,7 +141,30 @@ def test_whoever_may_be_on_the_way_out_is_not_taken_back() -> None:
 
 def test_pods_that_do_not_run_yet_go_before_workers() -> None:
     steps = plan(2, 1, [idle("a"), pending("b")], Memory(), probed=True)
-    assert (uids(steps.retire), uids(steps.mark)) == ([], ["b"])
+    assert (uids(steps.retire), uids(steps.mark)) == (["b"], ["b"])
+
+
+def test_a_worker_that_has_not_come_yet_is_asked_ahead_before_the_number_falls() -> None:
+    crew = [idle("a"), pending("b", cost=LOWEST_COST)]
+    steps = again(2, 1, crew, "b", probed=True)
+    assert (uids(steps.retire), steps.replicas) == (["b"], None)
+    memory = steps.memory.asked_ahead(pod.pod for pod in crew[1:])
+    for number in (None, 1):
+        steps = plan(2, 1, crew, memory, probed=True)
+        assert (uids(steps.retire), steps.replicas) == ([], number)
+        memory = steps.memory
+
+
+def test_one_that_was_asked_ahead_is_welcome_again_when_the_pool_grows() -> None:
+    crew = [idle("a"), pending("b", cost=LOWEST_COST)]
+    steps = plan(2, 3, crew, Memory().asked_ahead([crew[1].pod]), probed=True)
+    assert (uids(steps.unretire), uids(steps.unmark), steps.replicas) == (["b"], ["b"], 3)
+    assert steps.memory.ahead == frozenset()
+
+
+def test_workers_of_another_make_cannot_be_asked_ahead() -> None:
+    steps = again(2, 1, [idle("a"), pending("b", cost=LOWEST_COST)], "b", probed=False)
+    assert (uids(steps.retire), steps.replicas) == ([], 1)
 
 
 def test_a_pod_that_does_not_run_yet_goes_in_place_of_a_warm_worker() -> None:

@@ -149,6 +149,24 @@ def test_a_worker_that_is_gone_does_not_retire(redis: Client, gone: str) -> None
     assert not workers.unretire(redis, "w")
 
 
+def test_a_worker_that_has_not_come_yet_is_asked_ahead(redis: Client) -> None:
+    put(redis, "a")
+    assert workers.retire(redis, "w", ahead_s=60) == "ahead"
+    assert 0 < redis.ttl(keys.retire("w")) <= 60
+    worker = FakeWorker(redis, "w")
+    assert worker.beat().retiring
+    assert workers.retire(redis, "w", ahead_s=60) == "retiring"
+    assert workers.unretire(redis, "w")
+    assert not worker.beat().retiring
+    assert not redis.exists(keys.retire("w"))
+
+
+def test_what_was_asked_ahead_is_taken_back(redis: Client) -> None:
+    workers.retire(redis, "w", ahead_s=60)
+    assert not workers.unretire(redis, "w"), "nobody is there"
+    assert not FakeWorker(redis, "w").beat().retiring
+
+
 def test_marks_are_only_for_the_living(redis: Client) -> None:
     workers.mark(redis, "w", "shutdown_requested_date", "now")
     assert redis.dbsize() == 0

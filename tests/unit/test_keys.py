@@ -76,9 +76,9 @@ def test_another_kind_of_key_is_refused_by_name(read: object, key: str) -> None:
 
 
 def test_extensions_are_apart_from_rqs_names() -> None:
-    ours = {keys.JANITOR_LOCK, keys.UNSETTLED}
+    ours = {keys.JANITOR_LOCK, keys.UNSETTLED, keys.RETIRE}
     assert all(key.startswith("rq:rqk:") for key in ours)
-    rqs = {key for name, key in keys.lua_names().items() if name != "unsettled"}
+    rqs = {key for name, key in keys.lua_names().items() if name not in ("unsettled", "retire")}
     assert not [key for key in rqs if key.startswith(keys.EXTENSION)]
 
 

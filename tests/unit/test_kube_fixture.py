@@ -162,6 +162,12 @@ def test_a_single_component_elects_no_leader(site: Site, name: str) -> None:
     assert "--leader-elect=false" in site.daemon(name).argv
 
 
+def test_another_api_server_on_the_same_etcd_writes_elsewhere(site: Site) -> None:
+    """By default they all write below /registry, the endpoints of the Service `kubernetes` too."""
+    (prefix,) = [word for word in site.daemon("kube-apiserver").argv if word.startswith("--etcd-prefix=")]
+    assert prefix == "--etcd-prefix=/rqk0"
+
+
 def test_etcd_listens_on_loopback_only(site: Site) -> None:
     urls = [word.split("=", 1)[1] for word in site.daemon("etcd").argv if "-urls=" in word]
     assert urls

@@ -28,6 +28,15 @@ def begin_and_nap(word: str, seconds: float) -> str:
     return nap(word, seconds)
 
 
+def hold(word: str, _seconds: float) -> str:
+    """A job that lasts until it is let go."""
+    _count("begun", word)
+    with redis.Redis.from_url(os.environ["RQ_REDIS_URL"]) as client:
+        client.xread({"shop:go": "0"}, block=0)
+    _count("ran", word)
+    return word
+
+
 def eat(megabytes: int) -> int:
     """A job that needs more memory than the pod may have; the worker around it is eaten too."""
     heap = [bytearray(b"x" * (1 << 20)) for _ in range(megabytes)]
