@@ -7,18 +7,10 @@ if not force and call('EXISTS', key) == 1 and call('HEXISTS', key, 'death') == 0
   local old = call('HMGET', key, 'hostname', 'pid', 'ip_address', 'last_heartbeat')
   return { 0, old[1] or '', old[2] or '', old[3] or '', old[4] or '' }
 end
-<<<<<<< HEAD
 call('DEL', key)
 call('HSET', key, unpack(fields))
+if call('EXISTS', K.retire .. w) == 1 then call('HSET', key, 'rqk_retiring', '1') end
 call('EXPIRE', key, ttl)
 call('SADD', K.workers, key)
 for _, q in ipairs(queues) do call('SADD', K.workers .. ':' .. q, key) end
-=======
-redis.call('DEL', key)
-redis.call('HSET', key, unpack(fields))
-if redis.call('EXISTS', K.retire .. w) == 1 then redis.call('HSET', key, 'rqk_retiring', '1') end
-redis.call('EXPIRE', key, ttl)
-redis.call('SADD', K.workers, key)
-for _, q in ipairs(queues) do redis.call('SADD', K.workers .. ':' .. q, key) end
->>>>>>> c3b3368b4a8eea5f11c0a66bfae61a575ae33ff7
 return { 1 }

@@ -3,16 +3,12 @@
 -- Returns 1 done, 0 it is busy, -1 there is no such worker, -2 there is none yet, and when it comes it retires.
 local w, on, ahead = arg(), arg() == '1', number_arg()
 local key = worker_key(w)
-<<<<<<< HEAD
-if call('HEXISTS', key, 'birth') == 0 or call('HEXISTS', key, 'death') == 1 then return -1 end
-=======
-if not on then redis.call('DEL', K.retire .. w) end
-if redis.call('HEXISTS', key, 'birth') == 0 or redis.call('HEXISTS', key, 'death') == 1 then
+if not on then call('DEL', K.retire .. w) end
+if call('HEXISTS', key, 'birth') == 0 or call('HEXISTS', key, 'death') == 1 then
   if not on or ahead == 0 then return -1 end
-  redis.call('SET', K.retire .. w, '1', 'EX', ahead)
+  call('SET', K.retire .. w, '1', 'EX', ahead)
   return -2
 end
->>>>>>> c3b3368b4a8eea5f11c0a66bfae61a575ae33ff7
 if on then
   if call('SCARD', held_key(w)) > 0 or call('HGET', key, 'state') == 'busy' then return 0 end
   call('HSET', key, 'rqk_retiring', '1')
