@@ -87,16 +87,18 @@ class Runner:
 
     def start(self, task: Task, now: float, *, hurry: bool = False) -> None:
         """Give a job to a horse, or to the next one that comes."""
-        horse = self.stable.take(hurry=hurry)
-        if horse is None:
-            self.stable.ask(hurry=hurry)
-            return
-        task.horse = horse
         order = task.order()
-        limit = order.timeout_s
-        task.hard_limit_at = None if limit is None else now + limit + self.options.kill_after_s
-        with suppress(OSError):  # it has just died; its exit is on the way
-            horse.give(order)
+        while (horse := self.stable.take(hurry=hurry)) is not None:
+            try:
+                horse.give(order)
+            except OSError:  # it died while it waited; it cannot have begun, so the next one gets the job
+                horse.close()
+                continue
+            task.horse = horse
+            limit = order.timeout_s
+            task.hard_limit_at = None if limit is None else now + limit + self.options.kill_after_s
+            return
+        self.stable.ask(hurry=hurry)
 
     def look(self, task: Task | None, now: float, readable: Collection[int]) -> list[Ending]:
         """Take in what zygote and horse have said; returns how the task ended, if it did."""

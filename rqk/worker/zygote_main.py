@@ -29,6 +29,7 @@ from rqk.worker.frames import HEAD_BYTES, Decoder, FrameError, Kind, encode, res
 
 CRASH_BYTES = 8192  # of faulthandler's text; it starts with the most recent call
 _QUIET_S = 0.02  # how long the ordinary end of a horse may wait for company on its way to the supervisor
+_ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 _MOST_SOCKETS = 64  # in one read; a supervisor has one or two requests under way
 _DEFAULT = int(signal.SIG_DFL)
 _DEFAULT_IN_HORSES = tuple(map(int, (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)))
@@ -215,28 +216,36 @@ class Zygote:
                 pass
         except BlockingIOError:
             pass
-        for pid in list(self.horses):  # by pid: children of preloaded modules are theirs to wait for
-            state = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        while True:
+            try:
+                state = os.waitid(os.P_ALL, 0, _ENDED)
+            except ChildProcessError:
+                return
             if state is None:
-                continue
-            if state.si_code != os.CLD_EXITED or state.si_status != 0:
-                process.kill_group(pid)  # before it is reaped: until then nobody else can have this number
-            _, status, usage = os.wait4(pid, 0)
-            crash = self.horses.pop(pid)
-            text = _read_crash(crash) if status else b""
-            os.close(crash)
-            maxrss = usage.ru_maxrss >> 10 if sys.platform == "darwin" else usage.ru_maxrss
-            words = [
-                b"%d" % pid,
-                b"%d" % status,
-                b"%d" % maxrss,
-                b"%.6f" % usage.ru_utime,
-                b"%.6f" % usage.ru_stime,
-                text,
-            ]
-            self.unsaid.append(encode(Kind.EXITED, words))
-            if status:
-                self.say()
+                return
+            if state.si_pid not in self.horses:
+                break
+            self.bury(state)
+        # The first in line is a child of a preloaded module, which is theirs to wait for: look at each of ours.
+        for pid in list(self.horses):
+            state = os.waitid(os.P_PID, pid, _ENDED)
+            if state is not None:
+                self.bury(state)
+
+    def bury(self, state: os.waitid_result) -> None:
+        """A horse has ended and is still a zombie."""
+        pid = state.si_pid
+        if state.si_code != os.CLD_EXITED or state.si_status != 0:
+            process.kill_group(pid)  # before it is reaped: until then nobody else can have this number
+        _, status, usage = os.wait4(pid, 0)
+        crash = self.horses.pop(pid)
+        text = _read_crash(crash) if status else b""
+        os.close(crash)
+        maxrss = usage.ru_maxrss >> 10 if sys.platform == "darwin" else usage.ru_maxrss
+        words = [b"%d" % pid, b"%d" % status, b"%d" % maxrss, b"%.6f" % usage.ru_utime, b"%.6f" % usage.ru_stime, text]
+        self.unsaid.append(encode(Kind.EXITED, words))
+        if status:
+            self.say()
 
 
 def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
