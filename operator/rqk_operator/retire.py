@@ -64,7 +64,7 @@ class Plan:
 
     unretire: tuple[Mate, ...] = ()
     retire: tuple[Mate, ...] = ()  # to be asked; only those that agree are marked
-    mark: tuple[PodView, ...] = ()  # give it the lowest deletion cost
+    mark: tuple[PodView, ...] = ()  # give it the lowest deletion cost; those that agree get it too
     unmark: tuple[PodView, ...] = ()
     replicas: int | None = None  # write this number; None leaves it
     unborn: tuple[PodView, ...] = ()  # lower it only while these pods are as they were
@@ -78,8 +78,17 @@ class Plan:
 
 def still_holds(steps: Plan, pods: Mapping[str, PodView]) -> bool:
     """Whether a number may still be lowered, some requests after it was planned: nobody has come to life meanwhile."""
-    both = [(pods.get(pod.uid, pod), pod) for pod in steps.unborn]
-    return all((now.running, now.ready) == (then.running, then.ready) for now, then in both)
+    return not any(_moved(pod, pods) for pod in steps.unborn)
+
+
+def still_to_mark(steps: Plan, pods: Mapping[str, PodView]) -> tuple[PodView, ...]:
+    """Those of the pods to mark that have not come to life since it was planned, and perhaps to a job."""
+    return tuple(pod for pod in steps.mark if not _moved(pod, pods))
+
+
+def _moved(then: PodView, pods: Mapping[str, PodView]) -> bool:
+    now = pods.get(then.uid, then)
+    return (now.running, now.ready) != (then.running, then.ready)
 
 
 class Directory:
@@ -166,6 +175,7 @@ def plan(
     going = (leave | {mate.pod.uid for mate in free}) - stay
     # Workers of another make have names that nobody knows ahead.
     untold = [mate for mate in free if probed and mate.pod.uid not in memory.ahead]
+    marked = going - {mate.pod.uid for mate in untold}
     welcome = [
         mate
         for mate in mates
@@ -181,7 +191,7 @@ def plan(
     return Plan(
         unretire=(*back, *welcome),
         retire=(*asked, *untold),
-        mark=tuple(mate.pod for mate in mates if mate.pod.uid in going and mate.pod.cost != LOWEST_COST),
+        mark=tuple(mate.pod for mate in mates if mate.pod.uid in marked and mate.pod.cost != LOWEST_COST),
         unmark=tuple(mate.pod for mate in mates if mate.pod.uid not in going and mate.pod.cost == LOWEST_COST),
         replicas=number,
         unborn=tuple(mate.pod for mate in mates if mate.free and mate.pod.uid in may_go),
