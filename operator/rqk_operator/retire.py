@@ -162,11 +162,14 @@ def plan(
     slated = _slated(current, mates)
     retiring = _retiring(mates, slated)
     missing = wanted - size(current, mates)
-    back = sorted(retiring, key=lambda mate: (mate.pod.uid in memory.may_go, mate.pod.created))[: max(0, missing)]
-    asked, free = _victims(mates, retiring, slated, max(0, -missing))
+    # In a rollout the number stays unless everybody leaves, and a new worker that retires, not ready, would hold it up.
+    held = wanted > 0 and _rolling(mates)
+    back = sorted(retiring, key=lambda mate: (mate.pod.uid in memory.may_go, mate.pod.created))
+    back = back if held else back[: max(0, missing)]
+    asked, free = _victims(mates, retiring, slated, 0 if held else max(0, -missing))
     # A pod that does not even run yet would be removed before any worker that retired: better it goes than a warm one.
     unborn = [mate for mate in mates if mate.free and mate not in free and mate.pod.uid not in slated]
-    if missing <= 0 and unborn:
+    if missing <= 0 and unborn and not held:
         swapped = retiring[: len(unborn)]
         free += unborn[: len(swapped)]
         back += swapped
@@ -237,10 +240,14 @@ def _lowered(current: int, wanted: int, mates: Sequence[Mate], may_go: frozenset
     )
     last = {mate.pod.uid: max(_rank(mate.pod), _before(mate, memory)) for mate in mates if mate.pod.uid in sure}
     first = sum(1 for rank in last.values() if fence is None or rank < fence)
-    if len({mate.pod.template for mate in mates}) > 1 and first < len(mates):
+    if _rolling(mates) and first < len(mates):
         return None  # in a rollout the number is split over two ReplicaSets, and nobody knows how
     number = max(wanted, len(mates) - first)
     return number if number < current else None
+
+
+def _rolling(mates: Iterable[Mate]) -> bool:
+    return len({mate.pod.template for mate in mates}) > 1
 
 
 def _before(mate: Mate, memory: Memory) -> Rank:

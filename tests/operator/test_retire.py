@@ -182,6 +182,14 @@ def test_a_pod_that_came_to_life_since_it_was_planned_is_not_marked() -> None:
     assert still_to_mark(steps, {"b": replace(before.pod, running=True)}) == ()
 
 
+@pytest.mark.parametrize(("wanted", "back", "asked"), [(1, ["b"], []), (0, [], ["c"])])
+def test_in_a_rollout_nobody_retires_unless_everybody_does(wanted: int, back: list[str], asked: list[str]) -> None:
+    """A new worker that is not ready would hold the rollout up, for as long as the old one has jobs."""
+    crew = [busy("a", template="old"), retiring("b"), idle("c")]
+    steps = plan(3, wanted, crew, Memory(), probed=True)
+    assert (uids(steps.unretire), uids(steps.retire), steps.replicas) == (back, asked, None)
+
+
 def test_a_mark_without_a_reason_is_taken_away() -> None:
     assert uids(plan(1, 1, [idle("a", cost=LOWEST_COST)], Memory(), probed=True).unmark) == ["a"]
 
