@@ -23,7 +23,7 @@ from rqk_operator.events import Events
 from rqk_operator.hands import Hands
 from rqk_operator.metrics import OperatorMetrics
 from rqk_operator.pools import Pools, PoolState
-from rqk_operator.retire import Directory, Mate, Plan, still_holds
+from rqk_operator.retire import Directory, Mate, Plan, still_holds, still_to_mark
 from rqk_operator.rules import consider, next_look, note_failing, note_redis, status_of
 from rqk_operator.sites import Site, Sites
 from rqk_operator.sources import SourceError, access, refs
@@ -251,7 +251,8 @@ class Loop:
             await self._resize(state, decision, steps.replicas, seen_at)
         agreed = await self.hands.retire(site.client, steps)
         state.memory = state.memory.asked_ahead(agreed)
-        await self.hands.mark((*steps.mark, *(pod for pod in agreed if pod not in steps.mark)), leaving=True)
+        marked = still_to_mark(steps, state.pods)
+        await self.hands.mark((*marked, *(pod for pod in agreed if pod not in marked)), leaving=True)
         await self.hands.mark(steps.unmark, leaving=False)
         if steps.replicas is not None and steps.replicas < before and still_holds(steps, state.pods):
             await self._resize(state, decision, steps.replicas, seen_at)

@@ -64,7 +64,7 @@ class Plan:
 
     unretire: tuple[Mate, ...] = ()
     retire: tuple[Mate, ...] = ()  # to be asked; only those that agree are marked
-    mark: tuple[PodView, ...] = ()  # give it the lowest deletion cost
+    mark: tuple[PodView, ...] = ()  # give it the lowest deletion cost; those that agree get it too
     unmark: tuple[PodView, ...] = ()
     replicas: int | None = None  # write this number; None leaves it
     unborn: tuple[PodView, ...] = ()  # lower it only while these pods are as they were
@@ -78,8 +78,17 @@ class Plan:
 
 def still_holds(steps: Plan, pods: Mapping[str, PodView]) -> bool:
     """Whether a number may still be lowered, some requests after it was planned: nobody has come to life meanwhile."""
-    both = [(pods.get(pod.uid, pod), pod) for pod in steps.unborn]
-    return all((now.running, now.ready) == (then.running, then.ready) for now, then in both)
+    return not any(_moved(pod, pods) for pod in steps.unborn)
+
+
+def still_to_mark(steps: Plan, pods: Mapping[str, PodView]) -> tuple[PodView, ...]:
+    """Those of the pods to mark that have not come to life since it was planned, and perhaps to a job."""
+    return tuple(pod for pod in steps.mark if not _moved(pod, pods))
+
+
+def _moved(then: PodView, pods: Mapping[str, PodView]) -> bool:
+    now = pods.get(then.uid, then)
+    return (now.running, now.ready) != (then.running, then.ready)
 
 
 class Directory:
@@ -153,11 +162,14 @@ def plan(
     slated = _slated(current, mates)
     retiring = _retiring(mates, slated)
     missing = wanted - size(current, mates)
-    back = sorted(retiring, key=lambda mate: (mate.pod.uid in memory.may_go, mate.pod.created))[: max(0, missing)]
-    asked, free = _victims(mates, retiring, slated, max(0, -missing))
+    # In a rollout the number stays unless everybody leaves, and a new worker that retires, not ready, would hold it up.
+    held = wanted > 0 and _rolling(mates)
+    back = sorted(retiring, key=lambda mate: (mate.pod.uid in memory.may_go, mate.pod.created))
+    back = back if held else back[: max(0, missing)]
+    asked, free = _victims(mates, retiring, slated, 0 if held else max(0, -missing))
     # A pod that does not even run yet would be removed before any worker that retired: better it goes than a warm one.
     unborn = [mate for mate in mates if mate.free and mate not in free and mate.pod.uid not in slated]
-    if missing <= 0 and unborn:
+    if missing <= 0 and unborn and not held:
         swapped = retiring[: len(unborn)]
         free += unborn[: len(swapped)]
         back += swapped
@@ -166,6 +178,7 @@ def plan(
     going = (leave | {mate.pod.uid for mate in free}) - stay
     # Workers of another make have names that nobody knows ahead.
     untold = [mate for mate in free if probed and mate.pod.uid not in memory.ahead]
+    marked = going - {mate.pod.uid for mate in untold}
     welcome = [
         mate
         for mate in mates
@@ -181,7 +194,7 @@ def plan(
     return Plan(
         unretire=(*back, *welcome),
         retire=(*asked, *untold),
-        mark=tuple(mate.pod for mate in mates if mate.pod.uid in going and mate.pod.cost != LOWEST_COST),
+        mark=tuple(mate.pod for mate in mates if mate.pod.uid in marked and mate.pod.cost != LOWEST_COST),
         unmark=tuple(mate.pod for mate in mates if mate.pod.uid not in going and mate.pod.cost == LOWEST_COST),
         replicas=number,
         unborn=tuple(mate.pod for mate in mates if mate.free and mate.pod.uid in may_go),
@@ -227,10 +240,14 @@ def _lowered(current: int, wanted: int, mates: Sequence[Mate], may_go: frozenset
     )
     last = {mate.pod.uid: max(_rank(mate.pod), _before(mate, memory)) for mate in mates if mate.pod.uid in sure}
     first = sum(1 for rank in last.values() if fence is None or rank < fence)
-    if len({mate.pod.template for mate in mates}) > 1 and first < len(mates):
+    if _rolling(mates) and first < len(mates):
         return None  # in a rollout the number is split over two ReplicaSets, and nobody knows how
     number = max(wanted, len(mates) - first)
     return number if number < current else None
+
+
+def _rolling(mates: Iterable[Mate]) -> bool:
+    return len({mate.pod.template for mate in mates}) > 1
 
 
 def _before(mate: Mate, memory: Memory) -> Rank:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from zlib import crc32
 
-from rqk_operator.retire import LOWEST_COST, Directory, Mate, Memory, Plan, crew, plan, size, still_holds
+from rqk_operator.retire import LOWEST_COST, Directory, Mate, Memory, Plan, crew, plan, size, still_holds, still_to_mark
 from rqk_operator.views import PodView
 
 from rqk.store.snapshot import WorkerSnapshot
@@ -181,7 +181,7 @@ class Model:
                 worker.retiring = True
                 agreed.append(mate.pod)
         self.memory = self.memory.asked_ahead(agreed)
-        for pod in (*steps.mark, *agreed):
+        for pod in (*still_to_mark(steps, self.history[self.seen_by_operator].pods), *agreed):
             if pod.uid in self.now.pods:
                 self.change(pod.uid, cost=LOWEST_COST)
         for pod in steps.unmark:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from rqk_operator.retire import LOWEST_COST, Directory, Mate, Memory, Plan, _rank, crew, plan, size
+from rqk_operator.retire import LOWEST_COST, Directory, Mate, Memory, Plan, _rank, crew, plan, size, still_to_mark
 from rqk_operator.views import PodView
 
 from rqk.autoscale.retire import Duty
@@ -141,7 +142,9 @@ def test_whoever_may_be_on_the_way_out_is_not_taken_back() -> None:
 
 def test_pods_that_do_not_run_yet_go_before_workers() -> None:
     steps = plan(2, 1, [idle("a"), pending("b")], Memory(), probed=True)
-    assert (uids(steps.retire), uids(steps.mark)) == (["b"], ["b"])
+    assert (uids(steps.retire), uids(steps.mark)) == (["b"], []), "it is marked if it agrees"
+    steps = plan(2, 1, [idle("a"), pending("b")], Memory(), probed=False)
+    assert (uids(steps.retire), uids(steps.mark)) == ([], ["b"])
 
 
 def test_a_worker_that_has_not_come_yet_is_asked_ahead_before_the_number_falls() -> None:
@@ -169,7 +172,22 @@ def test_workers_of_another_make_cannot_be_asked_ahead() -> None:
 
 def test_a_pod_that_does_not_run_yet_goes_in_place_of_a_warm_worker() -> None:
     steps = again(3, 2, [busy("a"), retiring("b"), pending("c")], "b", probed=True)
-    assert (uids(steps.unretire), uids(steps.mark), uids(steps.unmark)) == (["b"], ["c"], ["b"])
+    assert (uids(steps.unretire), uids(steps.retire), uids(steps.unmark)) == (["b"], ["c"], ["b"])
+
+
+def test_a_pod_that_came_to_life_since_it_was_planned_is_not_marked() -> None:
+    before = pending("b")
+    steps = plan(2, 1, [idle("a"), before], Memory(), probed=False)
+    assert still_to_mark(steps, {"b": before.pod}) == (before.pod,)
+    assert still_to_mark(steps, {"b": replace(before.pod, running=True)}) == ()
+
+
+@pytest.mark.parametrize(("wanted", "back", "asked"), [(1, ["b"], []), (0, [], ["c"])])
+def test_in_a_rollout_nobody_retires_unless_everybody_does(wanted: int, back: list[str], asked: list[str]) -> None:
+    """A new worker that is not ready would hold the rollout up, for as long as the old one has jobs."""
+    crew = [busy("a", template="old"), retiring("b"), idle("c")]
+    steps = plan(3, wanted, crew, Memory(), probed=True)
+    assert (uids(steps.unretire), uids(steps.retire), steps.replicas) == (back, asked, None)
 
 
 def test_a_mark_without_a_reason_is_taken_away() -> None:

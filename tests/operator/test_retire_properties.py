@@ -96,7 +96,8 @@ class Shrinking(RuleBasedStateMachine):
 
     @rule(more=st.integers(1, 3))
     def somebody_scales_up_by_hand(self, more: int) -> None:
-        self.model.store(replicas=min(MOST, self.model.now.replicas + more))
+        now = self.model.now.replicas
+        self.model.store(replicas=max(now, min(MOST, now + more)))
 
     @initialize(size=st.integers(2, MOST), probed=st.booleans())
     def a_pool_at_work(self, size: int, probed: bool) -> None:
