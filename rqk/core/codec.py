@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Final
 
 from rqk.core.records import ExecutionRecord, JobRecord, ResultRecord, ResultType, WorkerRecord
@@ -146,6 +147,22 @@ def _json_ints(values: tuple[int, ...]) -> bytes:
     return json.dumps(list(values)).encode()
 
 
+_NUMBERS = (
+    "timeout",
+    "result_ttl",
+    "failure_ttl",
+    "ttl",
+    "retries_left",
+    "number_of_retries",
+    "repeats_left",
+    "success_callback_timeout",
+    "failure_callback_timeout",
+    "stopped_callback_timeout",
+    "rate_limit_concurrency",
+)
+_numbers = attrgetter(*_NUMBERS)
+
+
 def encode_job(job: JobRecord) -> dict[str, bytes]:
     """The fields of a full save: those RQ always writes, and the optional ones that are set."""
     out: dict[str, bytes] = {}
@@ -168,19 +185,7 @@ def encode_job(job: JobRecord) -> dict[str, bytes]:
         out["description"] = job.description.encode("utf-8", "surrogateescape")
     if job.enqueued_at is not None:
         out["enqueued_at"] = to_date(job.enqueued_at).encode()
-    for name, number in (
-        ("timeout", job.timeout),
-        ("result_ttl", job.result_ttl),
-        ("failure_ttl", job.failure_ttl),
-        ("ttl", job.ttl),
-        ("retries_left", job.retries_left),
-        ("number_of_retries", job.number_of_retries),
-        ("repeats_left", job.repeats_left),
-        ("success_callback_timeout", job.success_callback_timeout),
-        ("failure_callback_timeout", job.failure_callback_timeout),
-        ("stopped_callback_timeout", job.stopped_callback_timeout),
-        ("rate_limit_concurrency", job.rate_limit_concurrency),
-    ):
+    for name, number in zip(_NUMBERS, _numbers(job), strict=True):
         if number is not None:
             out[name] = b"%d" % number
     if job.meta_raw is not None:

@@ -12,10 +12,21 @@ _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+class _Latest:
+    """The date that was written last: a moment is written several times, into every job of a batch for instance."""
+
+    date: tuple[datetime, str] = _EPOCH, "1970-01-01T00:00:00.000000Z"
+
+
 def to_date(moment: datetime) -> str:
     """A date as hashes hold it: UTC, always six digits of fraction, ``2026-11-23T22:50:51.676309Z``."""
+    last, text = _Latest.date
+    if moment is last:
+        return text
     if moment.tzinfo is UTC:
-        return moment.isoformat(timespec="microseconds")[:-6] + "Z"  # without +00:00
+        text = moment.isoformat(timespec="microseconds")[:-6] + "Z"  # without +00:00
+        _Latest.date = moment, text
+        return text
     utc = moment.astimezone(UTC) if moment.tzinfo is not None else moment
     return utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
