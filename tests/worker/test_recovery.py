@@ -26,6 +26,23 @@ pytestmark = pytest.mark.usefixtures("settled")
 Client = redis_py.Redis
 
 
+# A horse dies that has no job yet
+def test_a_job_is_not_lost_on_a_horse_that_died_while_it_waited(redis: Client, start_worker: StartWorker) -> None:
+    worker = start_worker("default")
+    wait_until(lambda: worker.horses, what="a waiting horse")
+    zygote = worker.zygote
+    assert zygote is not None
+    zygote.suspend()  # so that the worker does not hear of it
+    for horse in worker.horses:
+        horse.kill()
+    wait_until(lambda: not worker.horses, what="its end")
+    job = Queue(connection=redis).enqueue(jobs.add, 1, 2)
+    wait_until(lambda: job.get_status() == "started", what="the job to be taken")
+    zygote.resume()
+    assert ended(job) == "finished"
+    assert job.return_value() == 3
+
+
 # A worker dies
 def test_the_job_of_a_dead_worker_fails(redis: Client, start_worker: StartWorker, tmp_path: Path) -> None:
     start_worker("default", options=[*FEVERISH, "--name", "other"])
