@@ -7,6 +7,8 @@ which takes a third of the time of redis-py's command path.
 from __future__ import annotations
 
 import socket
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import hiredis
@@ -34,6 +36,7 @@ class Line:
         self._timeout = timeout_s
         self._connection: Any = None
         self._reader: Any = None
+        self._due: deque[Callable[[Any], None]] = deque()  # who gets the answers that come first
         self.sock: socket.socket | None = None  # to be closed in a forked child; None when not connected
         self.where = describe(client)
 
@@ -59,6 +62,34 @@ class Line:
         self.send(*args)
         return self.read()
 
+    def post(self, *args: Any, then: Callable[[Any], None]) -> None:
+        """Send one command and do not wait: ``then`` gets the answer when the line is read next.
+
+        If the connection breaks before, or the answer is an error (which breaks it too: other commands may be under way
+        behind it), ``then`` is not called; whoever posts keeps note of what is open.
+        """
+        self.send(*args)
+        self._due.append(then)
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether answers to posted commands are still to come."""
+        return bool(self._due)
+
+    def collect(self) -> None:
+        """Read the answers to all posted commands, waiting for them."""
+        try:
+            while self._due:
+                self._hand_over()
+        except (wire.RedisError, OSError) as error:
+            raise self._failed(error) from error
+
+    def _hand_over(self) -> None:
+        reply = self._next()
+        if isinstance(reply, Exception):
+            raise wire.ConnectionError(str(reply))
+        self._due.popleft()(reply)
+
     def send(self, *args: Any) -> None:
         """Send one command (text, bytes, ints and floats); its answer is read later with :meth:`read`."""
         try:
@@ -69,21 +100,27 @@ class Line:
     def read(self) -> Any:
         """The next answer; error answers are raised."""
         try:
-            if self.sock is None:
-                raise wire.ConnectionError("not connected")
-            reply = self._reader.gets()
-            while reply is False:  # hiredis's word for "not enough yet"; RESP2 has no booleans
-                data = self.sock.recv(_READ)
-                if not data:
-                    raise wire.ConnectionError("the server closed the connection")
-                self._reader.feed(data)
-                reply = self._reader.gets()
+            while self._due:
+                self._hand_over()
+            reply = self._next()
             if isinstance(reply, Exception):
                 raise reply
         except wire.NoScriptError:
             raise
         except (wire.RedisError, OSError) as error:
             raise self._failed(error) from error
+        return reply
+
+    def _next(self) -> Any:
+        if self.sock is None:
+            raise wire.ConnectionError("not connected")
+        reply = self._reader.gets()
+        while reply is False:  # hiredis's word for "not enough yet"; RESP2 has no booleans
+            data = self.sock.recv(_READ)
+            if not data:
+                raise wire.ConnectionError("the server closed the connection")
+            self._reader.feed(data)
+            reply = self._reader.gets()
         return reply
 
     def _failed(self, error: Exception) -> StoreError:
@@ -100,4 +137,5 @@ class Line:
         """Drop the connection; the next command opens a new one."""
         if self._connection is not None:
             self._connection.disconnect()
+        self._due.clear()
         self._connection = self._reader = self.sock = None

@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from importlib import resources
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis import exceptions as wire
 
 from rqk.core import keys
 from rqk.store.connect import Client, Executor, ask, talk
+
+if TYPE_CHECKING:
+    from rqk.store.line import Line
 
 
 @cache
@@ -59,6 +62,11 @@ def _run(send: Callable[..., Any], name: str, args: tuple[Any, ...]) -> Any:
     except wire.NoScriptError:
         # Sent whole after a restart or SCRIPT FLUSH; nothing of it ran before, so this repeats no work.
         return send("EVAL", source(name), 0, *args)
+
+
+def post(line: Line, name: str, *args: Any, then: Callable[[Any], None]) -> None:
+    """Run a script without waiting for its answer, which ``then`` gets (Line.post). The server must know the script."""
+    line.post("EVALSHA", digest(name), 0, *args, then=then)
 
 
 def counted(values: list[Any] | tuple[Any, ...]) -> list[Any]:

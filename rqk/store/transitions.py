@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import IntEnum
 from itertools import chain
@@ -14,6 +14,7 @@ from rqk.core.moves import Move
 from rqk.core.times import to_date, to_epoch
 from rqk.store import scripts
 from rqk.store.connect import Executor
+from rqk.store.line import Line
 from rqk.store.workers import Tally
 
 
@@ -117,6 +118,7 @@ class Ask(NamedTuple):
     lease_s: int
     now: datetime
     held: Sequence[Held] = ()
+    ahead: bool = False  # only prepare it, as RQ does: leased, status queued, to be begun by a later settle
 
     def args(self) -> list[Any]:
         """As claim() of lib.lua reads it."""
@@ -132,6 +134,7 @@ class Ask(NamedTuple):
         out.append(2 * len(self.held))
         for held in self.held:
             out += (held.queue, held.job_id)
+        out.append("1" if self.ahead else "")
         return out
 
 
@@ -144,6 +147,11 @@ def _claimed(reply: list[Any], ask: Ask) -> Claimed | Refusal:
 def claim(executor: Executor, ask: Ask) -> Claimed | Refusal:
     """Start the next job of the first queue that has one."""
     return _claimed(scripts.run(executor, "claim", *ask.args()), ask)
+
+
+def claim_later(line: Line, ask: Ask, then: Callable[[Claimed | Refusal], None]) -> None:
+    """The same without waiting; ``then`` is called when the line is read next (Line.post)."""
+    scripts.post(line, "claim", *ask.args(), then=lambda reply: then(_claimed(reply, ask)))
 
 
 class Settled(IntEnum):
@@ -184,11 +192,41 @@ def settle(
     ask: Ask | None = None,
     *,
     tell: bool = True,
+    begins: Lease | None = None,
 ) -> Settlement:
     """Write how an attempt ended, only if its lease is still held; claim the next job in the same round trip if asked to.
 
-    ``tally`` includes this attempt; with ``tell=False`` it is written only if no next job was claimed.
+    ``tally`` includes this attempt; with ``tell=False`` it is written only if the worker has no next job. ``begins``: a job
+    that the worker has claimed ahead and begins now.
     """
+    reply = scripts.run(executor, "settle", *_settle_args(lease, move, now, tally, ask, tell=tell, begins=begins))
+    return _settlement(reply, ask)
+
+
+def settle_later(
+    line: Line,
+    lease: Lease,
+    move: Move,
+    now: datetime,
+    tally: Tally,
+    ask: Ask | None,
+    *,
+    tell: bool,
+    begins: Lease,
+    then: Callable[[Settlement], None],
+) -> None:
+    """The same without waiting; ``then`` is called when the line is read next (Line.post)."""
+    args = _settle_args(lease, move, now, tally, ask, tell=tell, begins=begins)
+    scripts.post(line, "settle", *args, then=lambda reply: then(_settlement(reply, ask)))
+
+
+def _settlement(reply: list[Any], ask: Ask | None) -> Settlement:
+    return Settlement(Settled(reply[0]), _claimed(reply[1], ask) if ask is not None else Refusal.EMPTY, reply[2] == 1)
+
+
+def _settle_args(
+    lease: Lease, move: Move, now: datetime, tally: Tally, ask: Ask | None, *, tell: bool, begins: Lease | None
+) -> list[Any]:
     args: list[Any] = [
         lease.worker,
         lease.job_id,
@@ -208,6 +246,7 @@ def settle(
         "1" if move.frees_slot else "",
         *tally.texts(),
         "1" if tell else "",
+        *((begins.job_id, begins.execution_id, begins.queue) if begins is not None else ("", "", "")),
         *scripts.flat(move.fields),
         *scripts.flat(move.result),
     ]
@@ -216,8 +255,7 @@ def settle(
     else:
         args.append("1")
         args += ask.args()
-    code, reply, told = scripts.run(executor, "settle", *args)
-    return Settlement(Settled(code), _claimed(reply, ask) if ask is not None else Refusal.EMPTY, told == 1)
+    return args
 
 
 def move_due(

@@ -15,12 +15,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rqk import clock as clocks
-from rqk.core import commands
+from rqk.core import commands, keys, moves
 from rqk.errors import StoreError
 from rqk.store import transitions
 from rqk.store.connect import Client
 from rqk.store.line import Line
-from rqk.store.transitions import Ask, Claimed, Held, Refusal, Settled
+from rqk.store.transitions import Ask, Claimed, Held, Lease, Refusal, Settled, Settlement
+from rqk.worker.ahead import Ahead, Owed
 from rqk.worker.chores import Chores
 from rqk.worker.claiming import Waiter
 from rqk.worker.ending import Ending
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("rqk.worker")
 
 _LINE_TIMEOUT_S = 5.0
+_OWED_S = 0.005  # the answer about an end under way is read with the next outcome, or after so long
+_NEVER = float("inf")
 _PAUSE_S = 1.0  # between looks while suspended
 
 
@@ -66,6 +69,7 @@ class Supervisor:
         self.jobs_done = 0
         self.idle_since = monotonic()
         self.outage = Outage()
+        self.ahead = Ahead(options)
         self._asked: str | None = None  # execution id of a claim whose answer was lost with the connection
         self._held: list[Held] = []  # moved by blocking pops, not yet given back or started
         self._paused_until = 0.0
@@ -115,7 +119,7 @@ class Supervisor:
             dues.append(self._paused_until if self._can_claim() else now + _PAUSE_S)
         if self.task is not None and self.task.ending is not None:
             dues.append(now)
-        dues.append(self.chores.due_at)
+        dues += (self.chores.due_at, self.ahead.due_at(self.task), now + _OWED_S if self.line.is_owed else _NEVER)
         if self.options.max_idle_s is not None and self.task is None:
             dues.append(self.idle_since + self.options.max_idle_s)
         first = (
@@ -134,9 +138,13 @@ class Supervisor:
         if self.watchers.saw("channel") or not self.heart.channel.is_open:
             for command in self.heart.listen():
                 self._obey(command)
+        if self.line.is_owed:
+            self.line.collect()
         self._held += self._popped()
         if self.task is not None and self.task.ending is not None:
             self._settle(self.task, self.task.ending, now)
+        if self.stop.asked or self.heart.retiring or now >= self.ahead.due_at(self.task):
+            self._return_ahead()
         if self.task is None and (self._held or self._wants_job(now)):
             self._claim(now)
         if now >= self.heart.due_at:
@@ -176,9 +184,9 @@ class Supervisor:
     def _can_wait(self, now: float) -> bool:
         return self._wants_job(now) and not self.options.burst and self.heart.is_born
 
-    def _ask(self, held: list[Held] | None = None) -> Ask:
-        self._asked = os.urandom(16).hex()
-        return Ask(self.options.name, self._asked, self._order(), self.options.lease_s, self.clock(), held or ())
+    def _ask(self, held: list[Held] | None = None, *, ahead: bool = False) -> Ask:
+        self._asked, self.ahead.asked = os.urandom(16).hex(), ahead
+        return Ask(self.options.name, self._asked, self._order(), self.options.lease_s, self.clock(), held or (), ahead)
 
     def _order(self) -> list[str]:
         if self.options.strategy == "random":
@@ -243,31 +251,93 @@ class Supervisor:
 
     def _settle(self, task: Task, end: Ending, now: float) -> None:
         task.tries += 1
-        go_on = not self.stop.asked and self.runner.can_run and not self.heart.retiring
-        if self.options.max_jobs is not None and self.jobs_done + 1 >= self.options.max_jobs:
-            go_on = False
-        ask = self._ask() if go_on else None
-        started = self.monotonic()
         if task.tries == 1:
             self.heart.tally = self.heart.tally.plus(end.move.counter, end.attempt.seconds)
+            self.ahead.note(now - task.claimed_at)
+        if self._goes_on() and self.ahead.claimed is not None:
+            self._overlap(task, end, self.ahead.claimed, now)
+            return
+        ask = self._ask() if self._goes_on() else None
+        started = self.monotonic()
         settled, reply, told = transitions.settle(
             self.line, task.lease, end.move, self.clock(), self.heart.tally, ask, tell=now >= self.heart.tell_at
         )
         if told:
             self.heart.told(now)
         self.report.round_trip(self.monotonic() - started)
-        if settled is Settled.LEASE_LOST and task.tries > 1 and self.heart.was_written(task):
-            settled = Settled.WRITTEN  # the answer to the first try was lost on the way, not the outcome
         self._forget(end, now)
         if ask is None:
             self._asked = None
             self.heart.say("idle")
         else:
             self._received(reply, now, hurry=True)
+            if self.task is not None and self.ahead.is_wise:
+                transitions.claim_later(self.line, self._ask(ahead=True), self._took_ahead)
         # Told only now: the next horse is at work meanwhile.
-        self.report.ended(task, end, settled)
+        self._tell_end(task, end, settled)
         if self.task is not None:
             self.report.started(self.task)
+
+    def _goes_on(self) -> bool:
+        """Whether another job is wanted after this one."""
+        enough = self.options.max_jobs is not None and self.jobs_done + 1 >= self.options.max_jobs
+        return not enough and not self.stop.asked and self.runner.can_run and not self.heart.retiring
+
+    # One job ahead (ahead.py)
+    def _overlap(self, task: Task, end: Ending, claimed: Claimed, now: float) -> None:
+        """The job that was taken ahead begins; the end of the last one is on its way to Redis meanwhile."""
+        ask = self._ask(ahead=True) if self.ahead.is_wise else None
+        begins = Lease(claimed.job_id, claimed.execution_id, claimed.queue)
+        transitions.settle_later(  # sent before the job is given away: that it has begun is known then, whatever becomes of us
+            *(self.line, task.lease, end.move, self.clock(), self.heart.tally, ask),
+            tell=now >= self.heart.tell_at,
+            begins=begins,
+            then=self._paid,
+        )
+        self.ahead.owed, self.ahead.claimed = Owed(task, end), None
+        self._forget(end, now)
+        self.report.started(self._begin(claimed, now, hurry=True))
+
+    def _paid(self, answer: Settlement) -> None:
+        """The end of a job is written, and another one is taken ahead."""
+        owed, self.ahead.owed = self.ahead.owed, None
+        if answer.told:
+            self.heart.told(self.turned_at)
+        self._took_ahead(answer.next)
+        if owed is not None:
+            self._tell_end(owed.task, owed.end, answer.settled)
+
+    def _pay_again(self, owed: Owed) -> None:
+        """The connection broke before the answer came."""
+        owed.task.tries += 1
+        begins = self.task.lease if self.task is not None else None
+        args = (self.line, owed.task.lease, owed.end.move, self.clock(), self.heart.tally)
+        self._paid(transitions.settle(*args, begins=begins))
+
+    def _took_ahead(self, reply: Claimed | Refusal) -> None:
+        self._asked = None
+        if isinstance(reply, Claimed):
+            self.ahead.claimed = reply
+        elif reply is Refusal.RETIRING:
+            self.heart.retiring = True
+        elif reply is Refusal.UNKNOWN_WORKER:
+            self.heart.forgotten()
+
+    def _return_ahead(self) -> None:
+        """What was taken ahead goes back to the head of its queue, whether Redis has been told that it begins or not."""
+        lease = self.ahead.lease
+        if lease is not None:
+            status = self.line.execute_command("HGET", keys.job(lease.job_id), "status")
+            move = moves.put_back(self.clock())
+            transitions.settle(
+                self.line, lease._replace(never_started=status == b"queued", worker=""), move, self.clock()
+            )
+            self.ahead.claimed = None
+
+    def _tell_end(self, task: Task, end: Ending, settled: Settled) -> None:
+        if settled is Settled.LEASE_LOST and task.tries > 1 and self.heart.was_written(task):
+            settled = Settled.WRITTEN  # the answer to the first try was lost on the way, not the outcome
+        self.report.ended(task, end, settled)
 
     def _forget(self, end: Ending, now: float) -> None:
         self.task = None
@@ -341,9 +411,10 @@ class Supervisor:
             self.runner.kill(self.task, "grace")
 
     def _leave_if_done(self, now: float) -> None:
-        if self.task is not None:
+        if self.task is not None or self.ahead.owed is not None:
             # A second request while Redis is away: the outcome cannot be written; the lease ends and a janitor finds the job.
-            self.done = self.stop.asked > 1 and now < self.outage.again_at and self.task.ending is not None
+            ended = self.task is None or self.task.ending is not None
+            self.done = self.stop.asked > 1 and now < self.outage.again_at and ended
             return
         if self.stop.asked or self._enough() or self.runner.hopeless:
             self.done = True
@@ -355,6 +426,8 @@ class Supervisor:
         """Leave in order: give back what blocking pops have moved, unregister, end the children."""
         self.runner.stop()
         with suppress(StoreError):
+            self.line.collect()
+            self._return_ahead()
             if self.waiter.waiting:
                 self._held += self.waiter.stop(self.line)
             if self._held:
@@ -390,6 +463,11 @@ class Supervisor:
         self.heart.renew_soon()
         claimed = self.heart.find_claimed(self._asked) if self._asked is not None else None
         self._asked = None
+        if self.ahead.asked and claimed is not None:
+            self.ahead.claimed, claimed = claimed, None
+        if self.ahead.owed is not None:
+            self._pay_again(self.ahead.owed)
+        self._return_ahead()
         if claimed is not None:
             if self.task is not None and self.task.ending is not None:
                 # One script settles and claims: as the new job was started, the old one's outcome was written.

@@ -92,16 +92,27 @@ def ended(redis: redis_py.Redis) -> int:
 
 
 @pytest.mark.parametrize(
-    ("count", "policy", "seed"),
-    [pytest.param(2000, "requeue", 20261123, id="requeue"), pytest.param(400, "fail", 4, id="fail")],
+    ("count", "policy", "seed", "more"),
+    [
+        pytest.param(2000, "requeue", 20261123, [], id="requeue"),
+        pytest.param(400, "fail", 4, [], id="fail"),
+        pytest.param(1500, "requeue", 7, ["--recycle-after", "500"], id="requeue, recycled"),
+        pytest.param(1500, "fail", 8, ["--recycle-after", "500"], id="fail, recycled"),
+    ],
 )
 def test_no_job_is_lost_or_run_beyond_the_policy(
-    redis: redis_py.Redis, start_worker: StartWorker, tmp_path: Path, count: int, policy: str, seed: int
+    redis: redis_py.Redis,
+    start_worker: StartWorker,
+    tmp_path: Path,
+    count: int,
+    policy: str,
+    seed: int,
+    more: list[str],
 ) -> None:
     notes = tmp_path / "notes"
     queues = [Queue(name, connection=redis) for name in QUEUES]
     ids = [queue.enqueue(jobs.note_twice, str(notes)).id for number in range(count) for queue in [queues[number % 3]]]
-    fleet = Fleet(start_worker, ["--abandoned", policy, "--lease", str(LEASE_S)], seed)
+    fleet = Fleet(start_worker, ["--abandoned", policy, "--lease", str(LEASE_S), *more], seed)
     fleet.begin()
     began = time.monotonic()
 

@@ -134,11 +134,19 @@ end
 
 local LEFTOVER = { finished = true, failed = true, stopped = true, canceled = true }
 
--- One job from the first queue that has one, started under a lease, in the order given.
+local function begin(id, w, date)                    -- a leased job is given to a process
+  call('HSET', worker_key(w), 'state', 'busy', 'current_job', id, 'current_job_working_time', '0', 'last_heartbeat', date)
+  call('HSET', job_key(id), 'status', 'started', 'started_at', date, 'last_heartbeat', date, 'worker_name', w)
+  call('PERSIST', job_key(id))
+end
+
+-- One job from the first queue that has one, started under a lease, in the order given; with '1' as the last argument only
+-- leased, to be begun later, by a worker that has another job in hand.
 -- Returns {0} nothing, {1, id, queue, fields} a job, {2} suspended, {3} retiring, {4} the worker is not registered.
 local function claim()
   local w, ex, date, epoch, lease = arg(), arg(), arg(), arg(), number_arg()
   local queues, held = list_arg(), list_arg()
+  local ahead = arg() == '1'
   for i = #held - 1, 1, -2 do                        -- what blocking pops moved goes back to the head; priority decides anew
     if call('LREM', intermediate_key(held[i]), 1, held[i + 1]) > 0 then
       call('LPUSH', list_key(held[i]), held[i + 1])
@@ -148,7 +156,7 @@ local function claim()
   if not me[1] then return { 4 } end
   if me[2] then return { 3 } end
   if call('EXISTS', K.suspended) == 1 then
-    if me[3] ~= 'suspended' then call('HSET', worker_key(w), 'state', 'suspended') end
+    if me[3] ~= 'suspended' and not ahead then call('HSET', worker_key(w), 'state', 'suspended') end
     return { 2 }
   end
   for _, q in ipairs(queues) do
@@ -172,13 +180,11 @@ local function claim()
         call('ZADD', K.wip .. home, SOON + lease, mark)
         call('SADD', held_key(w), mark)
         call('EXPIRE', held_key(w), lease + 60)
-        call('HSET', worker_key(w), 'state', 'busy', 'current_job', id, 'current_job_working_time', '0', 'last_heartbeat', date)
-        call('HSET', job_key(id), 'status', 'started', 'started_at', date, 'last_heartbeat', date, 'worker_name', w)
-        call('PERSIST', job_key(id))
+        if not ahead then begin(id, w, date) end
         return { 1, id, home, job }
       end
     end
   end
-  if me[3] ~= 'idle' then call('HSET', worker_key(w), 'state', 'idle') end
+  if me[3] ~= 'idle' and not ahead then call('HSET', worker_key(w), 'state', 'idle') end
   return { 0 }
 end

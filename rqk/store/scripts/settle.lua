@@ -5,13 +5,14 @@
 --   job ttl ('' leave, '0' delete, n seconds), result ttl ('' leave, '-1' persist, n seconds),
 --   outcome for dependents ('', 'finished', 'failed'), '1' if a rate-limit slot is given back,
 --   what the worker has done since it last told, this attempt included: successes, failures, working seconds, '1' to write that down
---   even if a next job is claimed (else only when there is none), count + field/value pairs for the job, count + field/value pairs of the result entry,
+--   even if there is a next job (else only when there is none), job id, execution id and queue of a job claimed ahead that begins now ('' for none), count + field/value pairs for the job, count + field/value pairs of the result entry,
 --   '1' + arguments of claim() to claim, or ''.
 -- Returns {code, claim's reply or {0}, 1 if the counts were written}: 1 written, 0 lease lost, 2 job deleted meanwhile, 3 enqueued anew meanwhile, 4 canceled meanwhile and left so.
 local w, id, ex, q, expected, expired_only, date = arg(), arg(), arg(), arg(), arg(), arg(), arg()
 local status, place, due, registry, score = arg(), arg(), arg(), arg(), arg()
 local job_ttl, result_ttl, outcome, slot = arg(), arg(), arg(), arg()
 local successes, failures, worked, tell = arg(), arg(), arg(), arg() == '1'
+local next_id, next_ex, next_q = arg(), arg(), arg()
 local changes = number_arg()
 local first_change = cursor + 1
 cursor = cursor + changes
@@ -74,9 +75,14 @@ local function settle()
 end
 
 local code = settle()
+local begun = next_id ~= ''
+if begun and call('ZSCORE', K.wip .. next_q, next_id .. ':' .. next_ex) and call('HGET', job_key(next_id), 'status') == 'queued' then
+  begin(next_id, w, date)
+end
 local reply = go_on and claim() or { 0 }
-if w ~= '' and (tell or reply[1] ~= 1) and call('HEXISTS', worker_key(w), 'birth') == 1 then
-  if reply[1] ~= 1 then
+local has_job = begun or reply[1] == 1
+if w ~= '' and (tell or not has_job) and call('HEXISTS', worker_key(w), 'birth') == 1 then
+  if not has_job then
     call('HDEL', worker_key(w), 'current_job')
     if not go_on then call('HSET', worker_key(w), 'state', 'idle') end
   end
