@@ -8,8 +8,12 @@ that is held up, because the one in hand turns out to be long or the worker is t
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 
+from rqk.core import keys, moves
+from rqk.store import transitions
+from rqk.store.line import Line
 from rqk.store.transitions import Claimed, Lease
 from rqk.worker.ending import Ending
 from rqk.worker.options import WorkerOptions
@@ -18,6 +22,7 @@ from rqk.worker.task import Task
 QUICK_S = 0.01  # a job that takes longer, from its claim to its end, ends the hurry
 ENOUGH = 8  # quick ones in a row
 HELD_S = 0.02  # so long a job may wait for the one in hand
+ANSWER_S = 0.005  # what was asked without waiting is read with the next outcome, or after so long
 _NEVER = float("inf")
 
 
@@ -33,7 +38,6 @@ class Ahead:
 
     def __init__(self, options: WorkerOptions) -> None:
         self._allowed = options.recycle_after > 1 and options.max_jobs is None and options.strategy != "round_robin"
-        self._worker = options.name
         self._quick = 0
         self.claimed: Claimed | None = None
         self.owed: Owed | None = None
@@ -48,14 +52,22 @@ class Ahead:
         """Whether jobs are quick enough."""
         return self._allowed and self._quick >= ENOUGH
 
-    @property
-    def lease(self) -> Lease | None:
-        """That of the job that is held."""
-        held = self.claimed
-        return Lease(held.job_id, held.execution_id, held.queue, self._worker) if held is not None else None
-
     def due_at(self, task: Task | None) -> float:
         """When the job that is held has waited long enough."""
         if self.claimed is None:
             return _NEVER
         return task.claimed_at + HELD_S if task is not None else 0.0
+
+    @staticmethod
+    def answer_at(now: float, line: Line) -> float:
+        """When answers that nobody has waited for are to be read."""
+        return now + ANSWER_S if line.is_owed else _NEVER
+
+    def give_back(self, line: Line, now: datetime) -> None:
+        """What is held goes back to the head of its queue, whether Redis has been told that it begins or not."""
+        held = self.claimed
+        if held is not None:
+            status = line.execute_command("HGET", keys.job(held.job_id), "status")
+            lease = Lease(held.job_id, held.execution_id, held.queue, never_started=status == b"queued")
+            transitions.settle(line, lease, moves.put_back(now), now)
+            self.claimed = None

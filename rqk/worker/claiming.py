@@ -9,6 +9,7 @@ number of idle workers and queues, and at no instant is an id outside Redis.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from rqk.errors import StoreError
 from rqk.store.connect import SOCKET_TIMEOUT_S, Client, Executor
 from rqk.store.line import Line
 from rqk.store.transitions import Held
+from rqk.worker.options import WorkerOptions
 
 BLOCK_S = 60  # then the pop is asked anew, so that a connection that died without a word is noticed
 
@@ -96,3 +98,23 @@ class Waiter:
     def lines(self) -> list[Line]:
         """All connections."""
         return [watch.line for watch in self._watches]
+
+
+class Turns:
+    """In which order queues are asked: as named, each in turn, or any."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self._strategy = options.strategy
+        self._queues = list(options.queues)
+
+    def order(self) -> list[str]:
+        """The order of the next claim."""
+        if self._strategy == "random":
+            random.shuffle(self._queues)
+        return self._queues
+
+    def served(self, queue: str) -> None:
+        """A job of this queue was taken."""
+        if self._strategy == "round_robin" and queue in self._queues:
+            next_one = self._queues.index(queue) + 1
+            self._queues = self._queues[next_one:] + self._queues[:next_one]

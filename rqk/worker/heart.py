@@ -22,7 +22,7 @@ from rqk.store import leases, registries, results, workers
 from rqk.store.channel import Channel
 from rqk.store.connect import Client, talk
 from rqk.store.line import Line
-from rqk.store.transitions import Claimed
+from rqk.store.transitions import Claimed, Refusal, Settled
 from rqk.store.workers import Namesake, Pulse, Running, Tally
 from rqk.version import __version__
 from rqk.worker import upkeep
@@ -142,9 +142,17 @@ class Heart:
         """Remember the state; the scripts that move jobs have told Redis already."""
         self.state = state
 
-    def forgotten(self) -> None:
-        """Redis does not know us (any more): register again before the next claim."""
-        self.is_born = False
+    @property
+    def leisure(self) -> str:
+        """What a worker without a job is doing, for the metrics."""
+        return "retiring" if self.retiring else "suspended" if self.suspended else "idle"
+
+    def hear(self, reply: Claimed | Refusal) -> None:
+        """What a claim was answered with, as far as it is about us."""
+        if reply is Refusal.RETIRING:
+            self.retiring = True
+        elif reply is Refusal.UNKNOWN_WORKER:
+            self.is_born = False  # Redis does not know us (any more): register again before the next claim
 
     def renew_soon(self) -> None:
         """Beat at the next chance."""
@@ -170,6 +178,11 @@ class Heart:
                     queue = fields.get(b"origin", b"").decode() or self.options.queues[0]
                     return Claimed(job_id, execution_id, queue, fields)
         return None
+
+    def verified(self, task: Task, settled: Settled) -> Settled:
+        """What became of an outcome: a lease lost at the second try may mean that the first one's answer got lost."""
+        lost = settled is Settled.LEASE_LOST and task.tries > 1
+        return Settled.WRITTEN if lost and self.was_written(task) else settled
 
     def was_written(self, task: Task) -> bool:
         """Whether the newest result is of this very attempt: then an unanswered write had arrived."""

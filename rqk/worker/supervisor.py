@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rqk import clock as clocks
-from rqk.core import commands, keys, moves
+from rqk.core import commands
 from rqk.errors import StoreError
 from rqk.store import transitions
 from rqk.store.connect import Client
@@ -23,13 +22,14 @@ from rqk.store.line import Line
 from rqk.store.transitions import Ask, Claimed, Held, Lease, Refusal, Settled, Settlement
 from rqk.worker.ahead import Ahead, Owed
 from rqk.worker.chores import Chores
-from rqk.worker.claiming import Waiter
+from rqk.worker.claiming import Turns, Waiter
 from rqk.worker.ending import Ending
 from rqk.worker.heart import Heart
 from rqk.worker.options import WorkerOptions
 from rqk.worker.outage import Outage
 from rqk.worker.running import Runner
 from rqk.worker.signals import StopRequests
+from rqk.worker.stopping import Stopping
 from rqk.worker.task import Task
 from rqk.worker.watchers import Watchers
 
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("rqk.worker")
 
 _LINE_TIMEOUT_S = 5.0
-_OWED_S = 0.005  # the answer about an end under way is read with the next outcome, or after so long
-_NEVER = float("inf")
 _PAUSE_S = 1.0  # between looks while suspended
 
 
@@ -63,7 +61,7 @@ class Supervisor:
         self.waiter = Waiter(client, options.queues)
         self.heart = Heart(client, self.line, options, clock)
         self.watchers = Watchers()
-        self.queues = list(options.queues)
+        self.turns = Turns(options)
         self.task: Task | None = None
         self.done, self.turned_at = False, monotonic()
         self.jobs_done = 0
@@ -74,8 +72,7 @@ class Supervisor:
         self._held: list[Held] = []  # moved by blocking pops, not yet given back or started
         self._paused_until = 0.0
         self.chores = Chores(client, self.line, options, self.heart, report, clock)
-        self._stop_seen = 0
-        self._grace_at: float | None = None
+        self.stopping = Stopping(stop, runner, options)
         self._recovering = False
 
     # The loop
@@ -89,9 +86,10 @@ class Supervisor:
         """Wait for the next thing to happen, then do what follows from it."""
         self.watchers.wait(self._sources(), self._patience(), self.runner.writing(self.task))
         now = self.turned_at = self.monotonic()
-        self._heed_stop(now)
+        self.stopping.heed(self.task, now, signalled=self.watchers.saw("signal"))
         for event in self.runner.look(self.task, now, self.watchers.ready("runner")):
-            self._ended(event)
+            if self.task is not None:
+                self.task.ending = event
         if now >= self.outage.again_at:
             try:
                 self._talk(now)
@@ -112,14 +110,12 @@ class Supervisor:
     def _patience(self) -> float:
         """Seconds until something is due by the clock."""
         now = self.monotonic()
-        dues = [self.heart.due_at, self.runner.due_at(self.task)]
-        if self._grace_at is not None:
-            dues.append(self._grace_at)
+        dues = [self.heart.due_at, self.runner.due_at(self.task), self.stopping.due_at]
         if self.task is None and not self.waiter.waiting:
             dues.append(self._paused_until if self._can_claim() else now + _PAUSE_S)
         if self.task is not None and self.task.ending is not None:
             dues.append(now)
-        dues += (self.chores.due_at, self.ahead.due_at(self.task), now + _OWED_S if self.line.is_owed else _NEVER)
+        dues += (self.chores.due_at, self.ahead.due_at(self.task), self.ahead.answer_at(now, self.line))
         if self.options.max_idle_s is not None and self.task is None:
             dues.append(self.idle_since + self.options.max_idle_s)
         first = (
@@ -144,7 +140,7 @@ class Supervisor:
         if self.task is not None and self.task.ending is not None:
             self._settle(self.task, self.task.ending, now)
         if self.stop.asked or self.heart.retiring or now >= self.ahead.due_at(self.task):
-            self._return_ahead()
+            self.ahead.give_back(self.line, self.clock())
         if self.task is None and (self._held or self._wants_job(now)):
             self._claim(now)
         if now >= self.heart.due_at:
@@ -167,13 +163,10 @@ class Supervisor:
         return held
 
     def _can_claim(self) -> bool:
-        return (
-            self.task is None
-            and not self.stop.asked
-            and not self.heart.retiring
-            and self.runner.can_run
-            and not self._enough()
-        )
+        return self.task is None and self._may_take() and not self._enough()
+
+    def _may_take(self) -> bool:
+        return not self.stop.asked and not self.heart.retiring and self.runner.can_run
 
     def _enough(self) -> bool:
         return self.options.max_jobs is not None and self.jobs_done >= self.options.max_jobs
@@ -186,12 +179,9 @@ class Supervisor:
 
     def _ask(self, held: list[Held] | None = None, *, ahead: bool = False) -> Ask:
         self._asked, self.ahead.asked = os.urandom(16).hex(), ahead
-        return Ask(self.options.name, self._asked, self._order(), self.options.lease_s, self.clock(), held or (), ahead)
-
-    def _order(self) -> list[str]:
-        if self.options.strategy == "random":
-            random.shuffle(self.queues)
-        return self.queues
+        return Ask(
+            self.options.name, self._asked, self.turns.order(), self.options.lease_s, self.clock(), held or (), ahead
+        )
 
     def _claim(self, now: float) -> None:
         started = self.monotonic()
@@ -220,10 +210,8 @@ class Supervisor:
                 self.heart.suspended = True
             self._paused_until = now + _PAUSE_S
             return
-        elif reply is Refusal.RETIRING:
-            self.heart.retiring = True
-        elif reply is Refusal.UNKNOWN_WORKER:
-            self.heart.forgotten()
+        elif reply in (Refusal.RETIRING, Refusal.UNKNOWN_WORKER):
+            self.heart.hear(reply)
         elif self.options.burst:
             self._finish_burst()
         else:
@@ -237,17 +225,11 @@ class Supervisor:
         self.done = True
 
     def _begin(self, claimed: Claimed, now: float, *, hurry: bool = False) -> Task:
-        if self.options.strategy == "round_robin" and claimed.queue in self.queues:
-            served = self.queues.index(claimed.queue) + 1
-            self.queues = self.queues[served:] + self.queues[:served]
+        self.turns.served(claimed.queue)
         task = self.task = Task(claimed, self.options.name, now, self.clock())
         self.heart.say("busy")
         self.runner.start(task, now, hurry=hurry)
         return task
-
-    def _ended(self, end: Ending) -> None:
-        if self.task is not None:
-            self.task.ending = end
 
     def _settle(self, task: Task, end: Ending, now: float) -> None:
         task.tries += 1
@@ -274,24 +256,22 @@ class Supervisor:
             if self.task is not None and self.ahead.is_wise:
                 transitions.claim_later(self.line, self._ask(ahead=True), self._took_ahead)
         # Told only now: the next horse is at work meanwhile.
-        self._tell_end(task, end, settled)
+        self.report.ended(task, end, self.heart.verified(task, settled))
         if self.task is not None:
             self.report.started(self.task)
 
     def _goes_on(self) -> bool:
         """Whether another job is wanted after this one."""
-        enough = self.options.max_jobs is not None and self.jobs_done + 1 >= self.options.max_jobs
-        return not enough and not self.stop.asked and self.runner.can_run and not self.heart.retiring
+        return self._may_take() and (self.options.max_jobs is None or self.jobs_done + 1 < self.options.max_jobs)
 
     # One job ahead (ahead.py)
     def _overlap(self, task: Task, end: Ending, claimed: Claimed, now: float) -> None:
         """The job that was taken ahead begins; the end of the last one is on its way to Redis meanwhile."""
         ask = self._ask(ahead=True) if self.ahead.is_wise else None
-        begins = Lease(claimed.job_id, claimed.execution_id, claimed.queue)
         transitions.settle_later(  # sent before the job is given away: that it has begun is known then, whatever becomes of us
             *(self.line, task.lease, end.move, self.clock(), self.heart.tally, ask),
             tell=now >= self.heart.tell_at,
-            begins=begins,
+            begins=Lease(claimed.job_id, claimed.execution_id, claimed.queue),
             then=self._paid,
         )
         self.ahead.owed, self.ahead.claimed = Owed(task, end), None
@@ -305,7 +285,7 @@ class Supervisor:
             self.heart.told(self.turned_at)
         self._took_ahead(answer.next)
         if owed is not None:
-            self._tell_end(owed.task, owed.end, answer.settled)
+            self.report.ended(owed.task, owed.end, self.heart.verified(owed.task, answer.settled))
 
     def _pay_again(self, owed: Owed) -> None:
         """The connection broke before the answer came."""
@@ -316,28 +296,8 @@ class Supervisor:
 
     def _took_ahead(self, reply: Claimed | Refusal) -> None:
         self._asked = None
-        if isinstance(reply, Claimed):
-            self.ahead.claimed = reply
-        elif reply is Refusal.RETIRING:
-            self.heart.retiring = True
-        elif reply is Refusal.UNKNOWN_WORKER:
-            self.heart.forgotten()
-
-    def _return_ahead(self) -> None:
-        """What was taken ahead goes back to the head of its queue, whether Redis has been told that it begins or not."""
-        lease = self.ahead.lease
-        if lease is not None:
-            status = self.line.execute_command("HGET", keys.job(lease.job_id), "status")
-            move = moves.put_back(self.clock())
-            transitions.settle(
-                self.line, lease._replace(never_started=status == b"queued", worker=""), move, self.clock()
-            )
-            self.ahead.claimed = None
-
-    def _tell_end(self, task: Task, end: Ending, settled: Settled) -> None:
-        if settled is Settled.LEASE_LOST and task.tries > 1 and self.heart.was_written(task):
-            settled = Settled.WRITTEN  # the answer to the first try was lost on the way, not the outcome
-        self.report.ended(task, end, settled)
+        self.ahead.claimed = reply if isinstance(reply, Claimed) else None
+        self.heart.hear(reply)
 
     def _forget(self, end: Ending, now: float) -> None:
         self.task = None
@@ -347,23 +307,10 @@ class Supervisor:
     def _beat(self, now: float) -> None:
         pulse = self.heart.beat(self.task.running(now) if self.task is not None else None, now)
         self.report.beat(self.clock())
-        self._tell_state()
+        self.report.state("busy" if self.task is not None else "stopping" if self.stop.asked else self.heart.leisure)
         # Of a job that was deleted meanwhile the lease is gone too; it may run to its end, as with RQ.
         if self.task is not None and pulse.lease == "lost" and pulse.job_exists and self.task.ending is None:
             self.runner.kill(self.task, "lease")
-
-    def _tell_state(self) -> None:
-        heart = self.heart
-        idle = (
-            "stopping"
-            if self.stop.asked
-            else "retiring"
-            if heart.retiring
-            else "suspended"
-            if heart.suspended
-            else "idle"
-        )
-        self.report.state("busy" if self.task is not None else idle)
 
     def _obey(self, command: commands.Command) -> None:
         task = self.task
@@ -385,31 +332,6 @@ class Supervisor:
             self.runner.kill(task, "stop")
 
     # Stopping
-    def _heed_stop(self, now: float) -> None:
-        if self.watchers.saw("signal"):
-            self.stop.drain()
-            self.runner.reap()
-        if self._stop_seen >= self.stop.asked:
-            if (
-                self._grace_at is not None
-                and now >= self._grace_at
-                and self.task is not None
-                and self.task.ending is None
-            ):
-                self._grace_at = None
-                log.warning("the grace period is nearly over: job %s goes back to its queue", self.task.id)
-                self.runner.kill(self.task, "grace")
-            return
-        self._stop_seen = self.stop.asked
-        if self._stop_seen == 1:
-            log.info("Warm shut down requested%s", ", the running job may end" if self.task is not None else "")
-            if self.options.grace_s is not None:
-                # A tenth of the period, two seconds at most, is left for killing and writing.
-                self._grace_at = now + self.options.grace_s - min(self.options.grace_s / 10, 2.0)
-        elif self.task is not None and self.task.ending is None:
-            log.warning("Cold shut down: job %s goes back to its queue", self.task.id)
-            self.runner.kill(self.task, "grace")
-
     def _leave_if_done(self, now: float) -> None:
         if self.task is not None or self.ahead.owed is not None:
             # A second request while Redis is away: the outcome cannot be written; the lease ends and a janitor finds the job.
@@ -427,7 +349,7 @@ class Supervisor:
         self.runner.stop()
         with suppress(StoreError):
             self.line.collect()
-            self._return_ahead()
+            self.ahead.give_back(self.line, self.clock())
             if self.waiter.waiting:
                 self._held += self.waiter.stop(self.line)
             if self._held:
@@ -467,7 +389,7 @@ class Supervisor:
             self.ahead.claimed, claimed = claimed, None
         if self.ahead.owed is not None:
             self._pay_again(self.ahead.owed)
-        self._return_ahead()
+        self.ahead.give_back(self.line, self.clock())
         if claimed is not None:
             if self.task is not None and self.task.ending is not None:
                 # One script settles and claims: as the new job was started, the old one's outcome was written.

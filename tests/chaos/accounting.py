@@ -25,7 +25,7 @@ class Places:
     def is_consistent(self) -> bool:
         """In exactly one place, and the hash agrees with it."""
         fits = {
-            "queued": {"queue", "intermediate"},
+            "queued": {"queue", "intermediate", "started"},  # leased and not begun, as RQ prepares jobs too
             "started": {"started"},
             "finished": {"finished"},
             "failed": {"failed"},
