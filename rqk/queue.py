@@ -230,8 +230,7 @@ class Queue:
             enqueue_at_front=True if due is not None and data.at_front else None,
         )
         job = Job.from_record(record, self.connection, self.serializer, call=call)
-        new_id = data.job_id is None
-        return job, self._new(record, at_front=data.at_front, due=due, unique=unique, new_id=new_id)
+        return job, self._new(record, data.at_front, due, unique=unique, new_id=data.job_id is None)
 
     def _place(
         self, job: Job, now: datetime, *, at_front: bool = False, due: datetime | None = None, unique: bool = False
@@ -244,10 +243,10 @@ class Queue:
                 record, status=JobStatus.SCHEDULED, enqueue_at_front=True if at_front else record.enqueue_at_front
             )
         job.record = record
-        return self._new(record, at_front=at_front, due=due, unique=unique)
+        return self._new(record, at_front, due, unique=unique)
 
     def _new(
-        self, record: JobRecord, *, at_front: bool, due: datetime | None, unique: bool, new_id: bool = False
+        self, record: JobRecord, at_front: bool, due: datetime | None, *, unique: bool, new_id: bool = False
     ) -> NewJob:
         return NewJob(
             record.id,

@@ -20,7 +20,6 @@ handler and timer are as before the job.
 
 from __future__ import annotations
 
-import os
 import reprlib
 import signal
 import time
@@ -36,6 +35,7 @@ from rqk.serializers import DefaultSerializer
 from rqk.worker import afterfork, memory, process
 from rqk.worker import resolve as resolving
 from rqk.worker.messages import Mode, Order, Outcome, RetryWish
+from rqk.worker.settings import set_job_environment
 
 if TYPE_CHECKING:
     from rqk.job import Job
@@ -140,10 +140,7 @@ def perform(order: Order, tools: Tools) -> Outcome:
     """Do what the order says. Whatever the user's code raises becomes part of the outcome; this function raises
     nothing.
     """
-    # What the job's code and its child processes can read about themselves, under RQ's names.
-    os.environ["RQ_WORKER_ID"] = order.worker_name
-    os.environ["RQ_JOB_ID"] = order.job_id
-    os.environ["RQ_EXECUTION_ID"] = order.execution_id
+    set_job_environment(order.worker_name, order.job_id, order.execution_id)
     work = _Work(order, tools)
     try:
         return work.run() if order.mode is Mode.PERFORM else work.run_callback_only()

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from rqk.worker import process
 from rqk.worker.children import ChildSettings, Problem
 from rqk.worker.frames import Decoder, Frame, FrameError, Kind, encode
+from rqk.worker.settings import inherited
 
 # sys.path comes first, so that the same rqk is found.
 _FRESH = "import sys; sys.path[:] = sys.argv[3:]; from rqk.worker.zygote_main import main; main(*sys.argv[1:3])"
@@ -110,7 +111,7 @@ class ZygoteHandle:
             theirs.set_inheritable(True)
             command = [sys.executable, *flags, "-c", _FRESH, str(theirs.fileno()), str(os.getpid()), *sys.path]
             try:
-                pid = os.posix_spawn(sys.executable, command, os.environ, setsigmask=signal.valid_signals())
+                pid = os.posix_spawn(sys.executable, command, inherited(), setsigmask=signal.valid_signals())
             except OSError:
                 ours.close()
                 raise
