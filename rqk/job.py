@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -192,7 +191,7 @@ class Job:
     def __getattr__(self, name: str) -> Any:
         # Plain fields of the record (created_at, origin, timeout, worker_name …) are read as RQ's attributes.
         record = self.__dict__.get("record")
-        if record is not None and name in JobRecord.__dataclass_fields__:
+        if record is not None and name in JobRecord._fields:
             return getattr(record, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
@@ -230,7 +229,7 @@ class Job:
     def get_status(self, refresh: bool = True) -> JobStatus:
         """The status, from Redis unless refresh is False. Raises InvalidJobOperation if the job is gone."""
         if refresh:
-            self.record = replace(self.record, status=jobs.status(self._client, self.id))
+            self.record = self.record._replace(status=jobs.status(self._client, self.id))
         if self.record.status is None:
             raise InvalidJobOperation(f"Failed to retrieve status for job: {self.id}")
         return self.record.status
@@ -304,7 +303,7 @@ class Job:
     def get_meta(self, refresh: bool = True) -> dict[str, Any]:
         """The dictionary, from Redis unless refresh is False."""
         if refresh:
-            self.record = replace(self.record, meta_raw=jobs.fetch(self._client, self.id).meta_raw)
+            self.record = self.record._replace(meta_raw=jobs.fetch(self._client, self.id).meta_raw)
             self._meta = None
         return self.meta
 
@@ -312,13 +311,13 @@ class Job:
         """Store the dictionary."""
         raw = dump_meta(self.meta, self.serializer)
         jobs.write(self._client, self.id, {"meta": raw})
-        self.record = replace(self.record, meta_raw=raw)
+        self.record = self.record._replace(meta_raw=raw)
 
     # Acting
     def save(self) -> None:
         """Store all fields of a job that is not in a queue yet."""
         if self._meta:
-            self.record = replace(self.record, meta_raw=dump_meta(self._meta, self.serializer))
+            self.record = self.record._replace(meta_raw=dump_meta(self._meta, self.serializer))
         jobs.write(self._client, self.id, encode_job(self.record))
 
     def cancel(self, enqueue_dependents: bool = False, remove_from_dependencies: bool = False) -> None:
@@ -337,7 +336,7 @@ class Job:
             raise NoSuchJobError(f"No such job: {self.id}")
         if done is transitions.Canceled.ALREADY:
             raise InvalidJobOperation(f"Cannot cancel already canceled job: {self.id}")
-        self.record = replace(self.record, status=JobStatus.CANCELED)
+        self.record = self.record._replace(status=JobStatus.CANCELED)
 
     def requeue(self, at_front: bool = False) -> Job:
         """Put a failed job back into its queue. Raises InvalidJobOperation if it is not in the failed registry."""

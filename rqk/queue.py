@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -140,7 +139,9 @@ class Queue:
     def enqueue_many(
         self, job_datas: Sequence[EnqueueData], pipeline: Any = None, group_id: str | None = None
     ) -> list[Job]:
-        """Enqueue many jobs in one round trip per 500. Raises ValueError if an id is given twice."""
+        """Enqueue many jobs, in order, in about one round trip. Raises ValueError if an id is given twice (nothing is stored
+        then), and what :meth:`enqueue` raises; if Redis fails in the midst of it, the first ones may be stored.
+        """
         ids = [data.job_id for data in job_datas if data.job_id is not None]
         if len(ids) != len(set(ids)):
             raise ValueError("the same job_id is given more than once")
@@ -170,7 +171,7 @@ class Queue:
         """Put a job that exists as an object into this queue."""
         now = clock.now()
         if job._meta:  # noqa: SLF001 - a job's own meta, set before it was stored
-            job.record = replace(job.record, meta_raw=dump_meta(job._meta, job.serializer))  # noqa: SLF001
+            job.record = job.record._replace(meta_raw=dump_meta(job._meta, job.serializer))  # noqa: SLF001
         new = self._place(job, now, at_front=at_front, unique=unique)
         return self._store(job, new, now, pipeline)
 
@@ -235,12 +236,12 @@ class Queue:
     def _place(
         self, job: Job, now: datetime, *, at_front: bool = False, due: datetime | None = None, unique: bool = False
     ) -> NewJob:
-        record: JobRecord = replace(job.record, origin=self.name, timeout=job.record.timeout or self.default_timeout)
+        record: JobRecord = job.record._replace(origin=self.name, timeout=job.record.timeout or self.default_timeout)
         if due is None:
-            record = replace(record, status=JobStatus.QUEUED, enqueued_at=now)
+            record = record._replace(status=JobStatus.QUEUED, enqueued_at=now)
         else:
-            record = replace(
-                record, status=JobStatus.SCHEDULED, enqueue_at_front=True if at_front else record.enqueue_at_front
+            record = record._replace(
+                status=JobStatus.SCHEDULED, enqueue_at_front=True if at_front else record.enqueue_at_front
             )
         job.record = record
         return self._new(record, at_front, due, unique=unique)
@@ -396,5 +397,5 @@ class Queue:
 def _note(job: Job, code: Stored) -> Job:
     """The job as it is after the server decided where it went."""
     if code is Stored.DEFERRED:
-        job.record = replace(job.record, status=JobStatus.DEFERRED, enqueued_at=None)
+        job.record = job.record._replace(status=JobStatus.DEFERRED, enqueued_at=None)
     return job

@@ -7,7 +7,6 @@ import inspect
 import pkgutil
 import traceback
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from rqk import clock
@@ -25,7 +24,7 @@ def run_now(job: Job, func: Callable[..., Any] | str) -> Job:
     No time limits apply, and no retries. Exceptions of callbacks are the caller's.
     """
     started = clock.now()
-    record = replace(job.record, worker_name="sync", started_at=started)
+    record = job.record._replace(worker_name="sync", started_at=started)
     value: Any = None
     failure: BaseException | None = None
     set_current(lambda: job)
@@ -43,10 +42,10 @@ def run_now(job: Job, func: Callable[..., Any] | str) -> Job:
     now = clock.now()
     attempt = Attempt("", "", started, now)
     if failure is None:
-        move = moves.finished(replace(record, repeats_left=None), attempt, raw, now)
+        move = moves.finished(record._replace(repeats_left=None), attempt, raw, now)
     else:
         move = moves.failed(
-            replace(record, retries_left=None), attempt, "".join(traceback.format_exception(failure)), now
+            record._replace(retries_left=None), attempt, "".join(traceback.format_exception(failure)), now
         )
     move = move._replace(fields={**move.fields, "worker_name": b"sync"})
     jobs.store_ended(job.connection, job.id, record.origin or "", encode_job(record), move)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -124,6 +126,62 @@ def ask(client: Client, *args: Any) -> Any:
         )
     finally:
         pool.release(connection)
+
+
+def ask_each(client: Client, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+    """Many commands through a pooled client, a few under way at a time; their answers, a NoScriptError being one too.
+
+    Retries are redis-py's: after a broken connection it goes on with the first command that was not answered, which may have
+    run before. Raises the first other error, when all that was sent is answered.
+    """
+    if client.connection is not None:
+        return _checked([_answer(partial(ask, client, *args)) for args in commands])
+    pool: Any = client.connection_pool
+    answers: list[Any] = []
+    waiting: deque[bytes] = deque()  # packed, and not answered yet
+    rest = map(hiredis.pack_command, commands)
+    connection = pool.get_connection()
+
+    def go_on() -> None:
+        for packed in waiting:
+            connection.send_packed_command([packed])
+        for packed in rest:
+            waiting.append(packed)
+            connection.send_packed_command([packed])
+            if len(waiting) >= _UNDER_WAY:
+                take()
+        while waiting:
+            take()
+
+    def take() -> None:
+        answers.append(_answer(connection.read_response))
+        waiting.popleft()
+
+    try:
+        connection.retry.call_with_retry(go_on, lambda error: connection.disconnect())
+    except BaseException:
+        connection.disconnect()  # answers that nobody has read may be on their way
+        raise
+    finally:
+        pool.release(connection)
+    return _checked(answers)
+
+
+def _answer(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except wire.ResponseError as error:
+        return error
+
+
+def _checked(answers: list[Any]) -> list[Any]:
+    for answer in answers:
+        if isinstance(answer, Exception) and not isinstance(answer, wire.NoScriptError):
+            raise answer
+    return answers
+
+
+_UNDER_WAY = 8  # commands; their answers must fit into the socket's buffer while we write
 
 
 def describe(client: Client) -> str:

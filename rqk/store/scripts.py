@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from importlib import resources
-from itertools import chain
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from redis import exceptions as wire
 
 from rqk.core import keys
-from rqk.store.connect import Client, Executor, ask, talk
+from rqk.store.connect import Client, Executor, ask, ask_each, talk
 
 if TYPE_CHECKING:
     from rqk.store.line import Line
@@ -62,6 +62,30 @@ def _run(send: Callable[..., Any], name: str, args: tuple[Any, ...]) -> Any:
     except wire.NoScriptError:
         # Sent whole after a restart or SCRIPT FLUSH; nothing of it ran before, so this repeats no work.
         return send("EVAL", source(name), 0, *args)
+
+
+def run_each(executor: Executor, name: str, calls: Iterable[Sequence[Any]]) -> list[Any]:
+    """Run a script once for each list of arguments, in this order, and return the answers. Through a client without waiting
+    between them: the next call is made and packed while the server works on the last one. Raises what run raises; calls
+    behind the one that failed may have run.
+    """
+    rest = iter(calls)
+    # The first by itself: it loads the script, so that the others find it.
+    answers = [run(executor, name, *args) for args in islice(rest, 1)]
+    if not isinstance(executor, Client):
+        return answers + [run(executor, name, *args) for args in rest]
+    sent: list[Sequence[Any]] = []  # to be sent again if the server forgets the script in the midst of it
+
+    def commands() -> Iterator[tuple[Any, ...]]:
+        for args in rest:
+            sent.append(args)
+            yield ("EVALSHA", digest(name), 0, *args)
+
+    with talk(executor):
+        found = ask_each(executor, commands())
+    for args, answer in zip(sent, found, strict=True):
+        answers.append(run(executor, name, *args) if isinstance(answer, wire.NoScriptError) else answer)
+    return answers
 
 
 def post(line: Line, name: str, *args: Any, then: Callable[[Any], None]) -> None:

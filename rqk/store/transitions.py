@@ -43,12 +43,22 @@ class Stored(IntEnum):
 
 
 _BATCH = 500  # jobs in one script call; keeps one call below some tens of milliseconds
+_NEW_BATCH = 100  # of the usual kind: one is packed while the server works on another
 
 
 def enqueue(executor: Executor, jobs: Sequence[NewJob], now: datetime) -> list[Stored]:
-    """Store jobs, each wholly or not at all; one round trip for up to 500."""
-    if len(jobs) == 1 and _enqueue_new(executor, jobs[0]):
-        return [Stored.STORED]
+    """Store jobs, each wholly or not at all; one round trip for up to 500, or for all of the usual kind."""
+    if not all(map(_is_usual, jobs)):
+        return _enqueue_any(executor, jobs, now)
+    added = _add(executor, jobs)
+    known = [job for job, code in zip(jobs, added, strict=True) if code == 0]
+    if not known:
+        return [Stored.STORED] * len(jobs)
+    codes = iter(_enqueue_any(executor, known, now))
+    return [Stored(code) if code else next(codes) for code in added]
+
+
+def _enqueue_any(executor: Executor, jobs: Sequence[NewJob], now: datetime) -> list[Stored]:
     replies: list[Stored] = []
     for start in range(0, len(jobs), _BATCH):
         batch = jobs[start : start + _BATCH]
@@ -70,15 +80,23 @@ def enqueue(executor: Executor, jobs: Sequence[NewJob], now: datetime) -> list[S
     return replies
 
 
-def _enqueue_new(executor: Executor, job: NewJob) -> bool:
-    """The usual case by a script of four calls, at half of the server's time. False: it is not that case."""
-    if not job.new_id or job.place not in _PUSH or job.ttl is not None or job.group or job.depends_on or job.unique:
-        return False
-    fields = chain.from_iterable(job.fields.items())
-    added = scripts.run(
-        executor, "add", keys.QUEUES, keys.queue(job.queue), keys.job(job.id), job.id, _PUSH[job.place], *fields
-    )
-    return bool(added == 1)
+def _is_usual(job: NewJob) -> bool:
+    """Whether a script of four calls can store it, at a fraction of the server's time."""
+    return job.new_id and job.place in _PUSH and job.ttl is None and not (job.group or job.depends_on or job.unique)
+
+
+def _add(executor: Executor, jobs: Sequence[NewJob]) -> list[int]:
+    """By add.lua; what it returns for each job. The jobs are of one queue."""
+    batches = (jobs[start : start + _NEW_BATCH] for start in range(0, len(jobs), _NEW_BATCH))
+    return list(chain.from_iterable(scripts.run_each(executor, "add", map(_add_args, batches))))
+
+
+def _add_args(jobs: Sequence[NewJob]) -> list[Any]:
+    args: list[Any] = [keys.QUEUES, keys.queue(jobs[0].queue)]
+    for job in jobs:
+        fields = job.fields
+        args += (keys.job(job.id), job.id, _PUSH[job.place], 2 * len(fields), *chain.from_iterable(fields.items()))
+    return args
 
 
 _PUSH = {"back": "RPUSH", "front": "LPUSH"}

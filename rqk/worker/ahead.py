@@ -1,4 +1,4 @@
-"""One job ahead: with recycled horses and jobs of a few milliseconds, waiting for Redis takes longer than a job.
+"""One job ahead: with jobs of a few milliseconds, waiting for Redis takes as long as a job.
 
 Then the next job is leased before the one in hand has ended, as RQ prepares one: its status stays queued, so if we die
 it goes back to the head of its queue and counts as nothing. When the job in hand ends, the other one begins at once; one
@@ -37,7 +37,7 @@ class Ahead:
     """What is taken ahead, and whether that is wise."""
 
     def __init__(self, options: WorkerOptions) -> None:
-        self._allowed = options.recycle_after > 1 and options.max_jobs is None and options.strategy != "round_robin"
+        self._allowed = options.max_jobs is None and options.strategy != "round_robin"
         self._quick = 0
         self.claimed: Claimed | None = None
         self.owed: Owed | None = None

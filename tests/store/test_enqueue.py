@@ -13,6 +13,7 @@ from rqk.errors import WrongKeyType
 from rqk.store import scripts, transitions
 from rqk.store.transitions import Stored
 from tests.store.stage import WALL, FakeWorker, at, hash_of, new, put, status
+from tests.support.proxy import Proxy
 
 Client = redis_py.Redis
 
@@ -193,6 +194,57 @@ def test_a_second_try_at_an_id_made_just_now_stores_it_once(redis: Client) -> No
     assert at(redis, keys.queue("q")) == ["a"]
 
 
+def test_many_made_just_now_are_stored_in_order_by_few_round_trips(redis: Client) -> None:
+    redis.script_flush()
+    jobs = [new(f"j{number}", new_id=True, place="front" if number % 10 == 0 else "back") for number in range(1100)]
+    assert transitions.enqueue(redis, jobs, WALL) == [Stored.STORED] * 1100
+    fronts = [job.id for job in jobs if job.place == "front"]
+    assert at(redis, keys.queue("q")) == [*reversed(fronts), *(job.id for job in jobs if job.place == "back")]
+    assert redis.script_exists(scripts.digest("enqueue")) == [False]
+
+
+def test_many_by_a_client_with_one_connection(redis: Client) -> None:
+    with redis.client() as single:
+        assert (
+            transitions.enqueue(single, [new(f"j{n}", new_id=True) for n in range(500)], WALL) == [Stored.STORED] * 500
+        )
+    assert len(at(redis, keys.queue("q"))) == 500
+
+
+def test_a_script_forgotten_in_the_midst_of_many(redis: Client, proxy: Proxy) -> None:
+    def forget(_: bytes) -> None:
+        if redis.llen(keys.queue("q")) >= 300:
+            proxy.before = None
+            redis.script_flush()
+
+    proxy.before = forget
+    client = redis_py.Redis.from_url(proxy.url)
+    ids = [f"j{number}" for number in range(3000)]
+    assert transitions.enqueue(client, [new(job_id, new_id=True) for job_id in ids], WALL) == [Stored.STORED] * 3000
+    assert proxy.before is None
+    assert sorted(at(redis, keys.queue("q"))) == sorted(ids)
+
+
+def test_a_connection_cut_in_the_midst_of_many(redis: Client, proxy: Proxy) -> None:
+    def cut(_: bytes) -> None:
+        if redis.llen(keys.queue("q")) >= 300:
+            proxy.before = None
+            proxy.cut()
+
+    proxy.before = cut
+    client = redis_py.Redis("127.0.0.1", proxy.port)  # made like this it tries again, made from a URL it does not
+    ids = [f"j{number}" for number in range(3000)]
+    assert transitions.enqueue(client, [new(job_id, new_id=True) for job_id in ids], WALL) == [Stored.STORED] * 3000
+    assert proxy.before is None
+    assert sorted(at(redis, keys.queue("q"))) == sorted(ids)
+
+
+def test_one_of_many_made_just_now_is_there_already(redis: Client) -> None:
+    transitions.enqueue(redis, [new("a", new_id=True)], WALL)
+    assert transitions.enqueue(redis, [new(name, new_id=True) for name in "bac"], WALL) == [Stored.STORED] * 3
+    assert sorted(at(redis, keys.queue("q"))) == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("special", [{"ttl": 9}, {"group": "g"}, {"place": "due", "due": 9.0}, {"unique": True}])
 def test_what_is_not_usual_goes_the_long_way(redis: Client, special: dict[str, Any]) -> None:
     redis.script_flush()
@@ -200,8 +252,9 @@ def test_what_is_not_usual_goes_the_long_way(redis: Client, special: dict[str, A
     assert redis.script_exists(scripts.digest("add"), scripts.digest("enqueue")) == [False, True]
 
 
-def test_a_list_of_another_type_gets_nothing_and_leaves_nothing(redis: Client) -> None:
+@pytest.mark.parametrize("names", [["a"], [f"j{number}" for number in range(500)]], ids=["one", "many"])
+def test_a_list_of_another_type_gets_nothing_and_leaves_nothing(redis: Client, names: list[str]) -> None:
     redis.set(keys.queue("q"), "text")
     with pytest.raises(WrongKeyType):
-        transitions.enqueue(redis, [new("a", new_id=True)], WALL)
+        transitions.enqueue(redis, [new(name, new_id=True) for name in names], WALL)
     assert redis.keys() == [b"rq:queue:q"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from rqk.core.records import ExecutionRecord, JobRecord, ResultRecord, ResultTyp
 from rqk.core.states import JobStatus
 from rqk.errors import UnreadableJob
 
-KNOWN = {name for field in fields(JobRecord) for name in (field.name, field.name.removesuffix("_raw"))} | {
+KNOWN = {name for field in JobRecord._fields for name in (field, field.removesuffix("_raw"))} | {
     "dependency_id",
     "id",
 }

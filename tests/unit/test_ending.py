@@ -87,6 +87,7 @@ def test_given_back() -> None:
 
 BRIEF_JOBS = st.builds(
     JobRecord,
+    webhooks=st.just(()),
     id=st.just("j"),
     origin=st.just("q"),
     created_at=st.just(NOW),

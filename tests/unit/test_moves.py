@@ -220,6 +220,7 @@ def test_the_time_an_attempt_took() -> None:
 
 JOBS = st.builds(
     JobRecord,
+    webhooks=st.just(()),
     id=st.just("j"),
     result_ttl=TTLS,
     failure_ttl=TTLS,
