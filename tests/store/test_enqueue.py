@@ -204,7 +204,7 @@ def test_many_made_just_now_are_stored_in_order_by_few_round_trips(redis: Client
 
 
 def test_many_by_a_client_with_one_connection(redis: Client) -> None:
-    with redis.client() as single:
+    with redis_py.Redis(connection_pool=redis.connection_pool, single_connection_client=True) as single:
         assert (
             transitions.enqueue(single, [new(f"j{n}", new_id=True) for n in range(500)], WALL) == [Stored.STORED] * 500
         )
