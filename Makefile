@@ -7,10 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest $(if $(CI),--reruns 2 --reruns-delay 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster cluster-up cluster-down lint format bench generate kind kind-delete clean
+.PHONY: help demo test test-cluster cluster-up cluster-down lint format bench bench-operator generate kind kind-delete clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "rqk needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version 2>&1`. Give another one: make PYTHON=python3.12 ..."; exit 1; }
@@ -62,6 +62,9 @@ format: $(VENV)/.dev ## Put the code into shape
 
 bench: $(VENV)/.dev ## Measure beside real RQ on the same machine (about five minutes; ARGS=--quick: one)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-operator: $(VENV)/.dev ## Measure the operator with 1,000 and 5,000 pools on a Kubernetes that is up (about fifteen minutes)
+	$(BIN)/python -m benchmarks.bench_operator $(ARGS)
 
 generate: $(VENV)/.dev ## Make the generated files anew: CRD, manifests, chart schema, dashboards, metric tables
 	$(BIN)/python -m rqk.metrics.document --write

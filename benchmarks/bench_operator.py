@@ -1,28 +1,32 @@
 """Many pools on one operator, against a real API server: start, steady state, reaction.
 
-``python -m benchmarks.bench_operator --pools 1000 5000`` needs a cluster (`make cluster-up`, or KUBECONFIG). The
-operator runs as a process of this machine, Redis is a Valkey of its own on loopback; the pools stay at zero, so that the
-cluster makes no pods. Everything is removed afterwards.
+``python -m benchmarks.bench_operator`` (``make bench-operator``) needs a cluster: the one that is up (``make cluster-up``),
+or KUBECONFIG. The operator runs as a process of this machine, Redis is a Valkey of its own on loopback; the pools stay at
+zero, so that the cluster makes no pods. Everything is removed afterwards.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
+import click
 import psutil
+from rich.console import Console
 from rqk_operator.names import POOLS, POOLS_API
 
+from benchmarks import report
 from rqk import Queue
 from tests.kube.access import obtain
 from tests.kube.client import Client, wait_for
@@ -114,42 +118,93 @@ def operator(namespace: str, kubeconfig: Path, log: Path) -> Iterator[Running]:
         process.wait(60)
 
 
-def quantile(metrics: dict[str, float], before: dict[str, float], name: str, part: float) -> str:
+@dataclass
+class Figures:
+    """What one number of pools showed: by name, in the unit that UNITS says."""
+
+    count: int
+    found: dict[str, float] = field(default_factory=dict)
+
+    def note(self, what: str, value: float) -> None:
+        """Keep a figure and say it."""
+        self.found[what] = value
+        print(f"  {what}: {value:,.3g} {ROWS[what].unit}", flush=True)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The unit of a figure, and the most that it may be."""
+
+    unit: str
+    most: float | None = None
+
+
+ROWS = {
+    "first start, to all Deployments made and all pools Ready": Asked("s"),
+    "start with all of it there, to the end of the first round": Asked("s", 15),
+    "steady, told of pushes: CPU of one core": Asked("%", 100),
+    "steady, told of pushes: memory": Asked("MiB", 256),
+    "steady, told of pushes: round, p50 at most": Asked("s"),
+    "steady, told of pushes: round, p99 at most": Asked("s", 1),
+    "steady, told of pushes: writes to the API server, but for the Lease": Asked("/s", 0),
+    "steady, told of pushes: reads from the API server, but for the Lease": Asked("/s"),
+    "steady, told of pushes: round trips to Redis a round": Asked("", 1),
+    "enqueue to patched Deployment, p50 at most": Asked("s", 0.2),
+    "enqueue to patched Deployment, p95 at most": Asked("s"),
+    "steady, all queues polled: CPU of one core": Asked("%", 100),
+    "steady, all queues polled: memory": Asked("MiB", 256),
+    "steady, all queues polled: round, p50 at most": Asked("s"),
+    "steady, all queues polled: round, p99 at most": Asked("s", 1),
+    "steady, all queues polled: writes to the API server, but for the Lease": Asked("/s", 0),
+    "steady, all queues polled: reads from the API server, but for the Lease": Asked("/s"),
+    "steady, all queues polled: round trips to Redis a round": Asked("", 1),
+}
+WRITES = frozenset({"post", "put", "patch", "delete"})
+
+
+def quantile(metrics: dict[str, float], before: dict[str, float], name: str, part: float) -> float:
     """An upper bound of a quantile, as the histogram's buckets have it."""
     rows = [(key, value - before.get(key, 0.0)) for key, value in metrics.items() if key.startswith(f"{name}_bucket{{")]
     total = max((value for _, value in rows), default=0.0)
     for key, value in rows:
         if total and value >= part * total:
-            return "<= " + key.split('le="')[1].split('"')[0] + " s"
-    return "?"
+            return float(key.split('le="')[1].split('"')[0])
+    return float("nan")
 
 
-def measure(client: Client, count: int, queues: int, seconds: float) -> None:
+def measure(client: Client, count: int, queues: int, seconds: float) -> Figures:
+    """All figures for one number of pools."""
     namespace = f"bench-operator-{secrets.token_hex(3)}"
     client.kubectl("create", "namespace", namespace)
-    log = Path(f"/tmp/{namespace}.log")
+    log = Path(tempfile.gettempdir()) / f"{namespace}.log"
     os.environ["KUBECONFIG"] = str(client.kubeconfig)
+    figures = Figures(count)
     try:
         with Server() as server:
-            begun = time.monotonic()
+            print(f"{count} pools of {queues} queues", flush=True)
             asyncio.run(make_pools(count, namespace, server.url, queues))
-            print(f"{count} pools, {queues} queues each: created in {time.monotonic() - begun:.0f} s", flush=True)
             with operator(namespace, client.kubeconfig, log) as running:
                 ready(client.within(namespace), count)
-                print(
-                    f"  first start, {count} Deployments made and all pools Ready: {time.monotonic() - running.started:.1f} s",
-                    flush=True,
+                figures.note(
+                    "first start, to all Deployments made and all pools Ready", time.monotonic() - running.started
                 )
             with operator(namespace, client.kubeconfig, log) as running:
                 wait_for(lambda: looked(running, count), 300, "the first round")
-                print(
-                    f"  start with all of it there, to the end of the first round: {time.monotonic() - running.started:.1f} s",
-                    flush=True,
+                figures.note(
+                    "start with all of it there, to the end of the first round", time.monotonic() - running.started
                 )
-                steady(running, server, seconds)
-                react(running, server, count)
+                steady(running, seconds, figures, "told of pushes")
+                react(running, server, figures)
+            with server.client() as redis:
+                redis.execute_command(
+                    "ACL", "SETUSER", "default", "-client|tracking"
+                )  # as with a proxy that cannot do it
+            with operator(namespace, client.kubeconfig, log) as running:
+                wait_for(lambda: looked(running, count), 300, "the first round")
+                steady(running, seconds, figures, "all queues polled")
     finally:
         client.kubectl("delete", "namespace", namespace, "--wait=false")
+    return figures
 
 
 def ready(client: Client, count: int) -> None:
@@ -169,59 +224,86 @@ def looked(running: Running, count: int) -> bool:
     return metrics.get("rqk_operator_pools", 0) == count and metrics.get("rqk_operator_tick_seconds_count", 0) > 0
 
 
-def steady(running: Running, server: Server, seconds: float) -> None:
+def steady(running: Running, seconds: float, figures: Figures, how: str) -> None:
+    """Nothing happens to any pool."""
     time.sleep(10)  # let the start be over: this is a measurement, not a test
     cpu, api, before = running.process.cpu_times(), running.requests(), running.metrics()
-    calls = commands(server)
     time.sleep(seconds)
     after, now, cpu_now = running.requests(), running.metrics(), running.process.cpu_times()
     used = cpu_now.user + cpu_now.system - cpu.user - cpu.system
-    print(
-        f"  steady, {seconds:.0f} s: {used / seconds * 100:.0f} % of a core, {running.process.memory_info().rss / 2**20:.0f} MiB"
-    )
-    ticks = [quantile(now, before, "rqk_operator_tick_seconds", part) for part in (0.5, 0.99)]
-    print(f"    tick p50 {ticks[0]}, p99 {ticks[1]}")
-    per_second = {verb: round((after[verb] - api.get(verb, 0)) / seconds, 2) for verb in after}
-    print(f"    API requests/s by verb (the Lease is get and put): {per_second}")
-    polls = now['rqk_operator_polls_total{outcome="ok"}'] - before['rqk_operator_polls_total{outcome="ok"}']
-    print(
-        f"    polls of Redis/s: {polls / seconds:.2f}, commands/s: {(commands(server) - calls) / seconds:.0f}",
-        flush=True,
-    )
-
-
-def commands(server: Server) -> int:
-    with server.client() as client:
-        stats = client.info("commandstats")
-    return sum(
-        row["calls"]
-        for name, row in stats.items()
-        if not name.startswith(("cmdstat_info", "cmdstat_hello", "cmdstat_client"))
+    figures.note(f"steady, {how}: CPU of one core", used / seconds * 100)
+    figures.note(f"steady, {how}: memory", running.process.memory_info().rss / 2**20)
+    for part in (50, 99):
+        figures.note(
+            f"steady, {how}: round, p{part} at most", quantile(now, before, "rqk_operator_tick_seconds", part / 100)
+        )
+    made = {verb: after[verb] - api.get(verb, 0) for verb in after}
+    lease = {
+        "get": made.get("get", 0.0),
+        "put": made.get("put", 0.0),
+    }  # it is what a steady operator asks for and writes
+    writes = sum(number for verb, number in made.items() if verb in WRITES) - lease["put"]
+    reads = sum(number for verb, number in made.items() if verb not in WRITES) - lease["get"]
+    figures.note(f"steady, {how}: writes to the API server, but for the Lease", writes / seconds)
+    figures.note(f"steady, {how}: reads from the API server, but for the Lease", reads / seconds)
+    name = 'rqk_operator_polls_total{outcome="ok"}'
+    rounds = now["rqk_operator_tick_seconds_count"] - before["rqk_operator_tick_seconds_count"]
+    figures.note(
+        f"steady, {how}: round trips to Redis a round", (now.get(name, 0) - before.get(name, 0)) / max(rounds, 1)
     )
 
 
-def react(running: Running, server: Server, count: int) -> None:
+def react(running: Running, server: Server, figures: Figures) -> None:
     """One job into single pools at zero, one after the other."""
     with server.client() as client:
-        for number in range(0, count, max(1, count // 20)):
+        for number in range(0, figures.count, max(1, figures.count // 20)):
             Queue(f"pool-{number}-0", connection=client).enqueue("time.sleep", 0)
             time.sleep(0.5)
     metrics = running.metrics()
-    bounds = [quantile(metrics, {}, "rqk_operator_reaction_seconds", part) for part in (0.5, 0.95)]
-    print(f"  enqueue to patched Deployment: p50 {bounds[0]}, p95 {bounds[1]}", flush=True)
+    for part in (50, 95):
+        figures.note(
+            f"enqueue to patched Deployment, p{part} at most",
+            quantile(metrics, {}, "rqk_operator_reaction_seconds", part / 100),
+        )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pools", type=int, nargs="+", default=[1000])
-    parser.add_argument("--queues", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of the steady state")
-    words = parser.parse_args()
+def table(all_figures: list[Figures], title: str) -> str:
+    """For docs/benchmarks.md."""
+    heads = [f"{figures.count:,} pools" for figures in all_figures]
+    lines = [f"{title}\n", f"| | {' | '.join(heads)} | target | |", "|---|" + "---:|" * (len(heads) + 1) + "---|"]
+    for what, asked in ROWS.items():
+        values = [figures.found[what] for figures in all_figures]
+        cells = [f"{value:,.3g} {asked.unit}".strip() for value in values]
+        target = "" if asked.most is None else f"≤ {asked.most:g} {asked.unit}".strip()
+        lines.append(f"| {what} | {' | '.join(cells)} | {target} | {verdict(asked, values)} |")
+    return "\n".join(lines)
+
+
+def verdict(asked: Asked, values: list[float]) -> str:
+    """Whether a target is met by all."""
+    return "" if asked.most is None else "met" if all(value <= asked.most for value in values) else "MISSED"
+
+
+@click.command()
+@click.option("--pools", type=click.IntRange(1), multiple=True, default=(1000, 5000), show_default=True)
+@click.option("--queues", type=click.IntRange(1), default=3, show_default=True, help="Of each pool.")
+@click.option("--seconds", type=click.FloatRange(1), default=60.0, show_default=True, help="Of the steady state.")
+@click.option("--check", is_flag=True, help="Exit with 1 if a target is missed.")
+@click.option("--write", "write_document", is_flag=True, help="Put the table into docs/benchmarks.md.")
+def main(pools: tuple[int, ...], queues: int, seconds: float, check: bool, write_document: bool) -> None:
+    """Measure one operator with many pools."""
     cluster = obtain()
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", ROOT / "manifests/base/crd.yaml")
     cluster.kubectl("wait", "--for=condition=Established", "crd/rqworkerpools.rqk.dev", "--timeout=30s")
-    for count in words.pools:
-        measure(cluster, count, words.queues, words.seconds)
+    found = [measure(cluster, count, queues, seconds) for count in pools]
+    when = datetime.now(UTC).strftime("%Y-%m-%d")
+    title = f"One operator and a Kubernetes on {report.machine()}; {when}; {queues} queues a pool."
+    text = table(found, title)
+    Console().print(text, markup=False, soft_wrap=True)
+    if write_document:
+        report.write(report.DOCUMENT, text, report.OPERATOR)
+    missed = "MISSED" in text
+    sys.exit(1 if check and missed else 0)
 
 
 if __name__ == "__main__":

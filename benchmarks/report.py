@@ -10,7 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-MARK_BEGIN = "<!-- figures: written by python -m benchmarks --write -->"
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+WORKER = "<!-- figures: written by python -m benchmarks --write -->"
+OPERATOR = "<!-- figures: written by python -m benchmarks.bench_operator --write -->"
 MARK_END = "<!-- end of figures -->"
 
 
@@ -98,11 +100,11 @@ def markdown(rows: list[Row], title: str) -> str:
     return "\n".join(lines)
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, begin: str = WORKER) -> None:
     """Put the table between the marks of a document."""
     document = path.read_text()
-    head, _, rest = document.partition(MARK_BEGIN)
+    head, _, rest = document.partition(begin)
     _, _, tail = rest.partition(MARK_END)
     if not rest or not tail:
-        raise ValueError(f"{path} lacks the lines {MARK_BEGIN!r} and {MARK_END!r}")
-    path.write_text(f"{head}{MARK_BEGIN}\n{text}\n{MARK_END}{tail}")
+        raise ValueError(f"{path} lacks the lines {begin!r} and {MARK_END!r}")
+    path.write_text(f"{head}{begin}\n{text}\n{MARK_END}{tail}")
