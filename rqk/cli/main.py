@@ -37,6 +37,7 @@ COMMANDS = (
 # What users of `rq` may look for, and where it is.
 ELSEWHERE = {
     "worker-pool": "run several workers with `rqk up -f pool.yaml`, or start `rqk worker` several times",
+    "dashboard": "look with `rqk info --interval 1`, rq-dashboard, or Prometheus and Grafana",
     "cron": "schedule with enqueue_at, enqueue_in or Repeat; there is no cron process",
 }
 _ADVICE = {

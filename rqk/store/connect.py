@@ -23,6 +23,7 @@ Client = redis.Redis
 CONNECT_TIMEOUT_S = 5.0
 SOCKET_TIMEOUT_S = 10.0  # a server that is silent for longer is taken for dead; blocking pops add their own time
 _OLDEST = (6, 2)
+_LARGE = 1_000_000  # bytes of one command; the least proto-max-bulk-len that a server can be given
 _LATER = (
     *(
         "LOADING",
@@ -136,6 +137,13 @@ def ask(client: Client, *args: Any) -> Any:
             lambda: (connection.send_packed_command(packed), connection.read_response())[1],
             lambda error: connection.disconnect(),
         )
+    except wire.ConnectionError as error:
+        size = len(packed[0])
+        if size < _LARGE:
+            raise
+        # The server hangs up on a value that is too long for it, without a word.
+        hint = "a value may be no longer than the server's proto-max-bulk-len"
+        raise wire.ConnectionError(f"{error} (while sending {size / 1e6:.0f} MB; {hint})") from error
     finally:
         pool.release(connection)
 

@@ -40,6 +40,7 @@ NOBODY = "redis://127.0.0.1:1"
         ("up --log-format plain -f x", "'plain' cannot be used"),
         ("exporter --log-format %(nope)s", "such as %(asctime)s, %(levelname)s and %(message)s, or json"),
         ("worker-pool 4", "rqk up -f pool.yaml"),
+        ("dashboard", "rqk info --interval 1"),
         ("cron jobs.py", "rqk has no command 'cron'"),
         ("wroker", "No such command 'wroker'"),
         ("enqueue f()", "'f()' is not the dotted name of a function"),
