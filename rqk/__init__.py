@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from rqk.errors import RqkError as RqkError
     from rqk.execution import Execution as Execution
     from rqk.job import Job as Job
+    from rqk.job import cancel_job as cancel_job
     from rqk.job import get_current_job as get_current_job
+    from rqk.job import requeue_job as requeue_job
     from rqk.policies import Callback as Callback
     from rqk.policies import Dependency as Dependency
     from rqk.policies import Repeat as Repeat
@@ -41,8 +43,21 @@ _HOMES = {
     "Retry": "rqk.policies",
     "RqkError": "rqk.errors",
     "Worker": "rqk.worker",
+    "cancel_job": "rqk.job",
     "get_current_job": "rqk.job",
+    "requeue_job": "rqk.job",
     "use_connection": "rqk.connections",
+}
+
+# What users of RQ may look for here, and what there is instead.
+_ELSEWHERE = {
+    **dict.fromkeys(
+        ("SimpleWorker", "SpawnWorker"),
+        "there is one kind of worker; Worker(…, recycle_after=N) runs N jobs in one fork",
+    ),
+    **dict.fromkeys(
+        ("Group", "Webhook", "RateLimit"), "rqk does not have it yet; RQ's own, on the same Redis, works beside rqk"
+    ),
 }
 
 __all__ = ["__version__", *_HOMES]
@@ -51,7 +66,8 @@ __all__ = ["__version__", *_HOMES]
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"module 'rqk' has no attribute {name!r}")
+        instead = f": {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+        raise AttributeError(f"module 'rqk' has no attribute {name!r}{instead}")
     value = getattr(import_module(home), name)
     globals()[name] = value
     return value

@@ -9,23 +9,36 @@ from uuid import uuid4
 from rqk import clock
 from rqk.connections import resolve_connection
 from rqk.core import keys
-from rqk.core.call import Call, Serializer, decode_call
+from rqk.core.call import Call, Serializer
 from rqk.core.codec import encode_job
-from rqk.core.payload import call_string
 from rqk.core.records import JobRecord
 from rqk.core.states import JobStatus
 from rqk.current import current
 from rqk.errors import InvalidJobOperation, NoSuchJobError
 from rqk.making import dump_meta, load_meta, new_record, validate_job_id
-from rqk.policies import Callback, Repeat, Retry
+from rqk.policies import Callback, Dependency, Repeat, Retry
 from rqk.result import Result
 from rqk.serializers import resolve_serializer
 from rqk.store import jobs, transitions
 from rqk.store import results as streams
+from rqk.stored import StoredJob
 
 if TYPE_CHECKING:
     from rqk.execution import Execution
     from rqk.store.connect import Client
+
+# RQ's users import these from here, too.
+__all__ = [
+    "Callback",
+    "Dependency",
+    "Job",
+    "JobStatus",
+    "Repeat",
+    "Retry",
+    "cancel_job",
+    "get_current_job",
+    "requeue_job",
+]
 
 
 def get_current_job(connection: Client | None = None) -> Job | None:
@@ -33,7 +46,22 @@ def get_current_job(connection: Client | None = None) -> Job | None:
     return cast("Job | None", current())
 
 
-class Job:
+def cancel_job(
+    job_id: str,
+    connection: Client | None = None,
+    serializer: Serializer | str | None = None,
+    enqueue_dependents: bool = False,
+) -> None:
+    """``Job.fetch(…).cancel(…)`` in one word. Raises NoSuchJobError, InvalidJobOperation."""
+    Job.fetch(job_id, connection, serializer).cancel(enqueue_dependents=enqueue_dependents)
+
+
+def requeue_job(job_id: str, connection: Client | None = None, serializer: Serializer | str | None = None) -> Job:
+    """``Job.fetch(…).requeue()`` in one word. Raises NoSuchJobError, InvalidJobOperation."""
+    return Job.fetch(job_id, connection, serializer).requeue()
+
+
+class Job(StoredJob):
     """One job. Attributes are those of the moment it was fetched; ``refresh()`` and ``get_status()`` ask Redis again."""
 
     def __init__(
@@ -163,68 +191,6 @@ class Job:
     def _client(self) -> Client:
         return resolve_connection(self.connection)
 
-    # What is stored
-    @property
-    def id(self) -> str:
-        """The job's id."""
-        return self.record.id
-
-    def get_id(self) -> str:
-        """The job's id."""
-        return self.record.id
-
-    @property
-    def key(self) -> str:
-        """The key of its hash."""
-        return keys.job(self.id)
-
-    @property
-    def dependents_key(self) -> str:
-        """The key of the set of jobs that wait for it."""
-        return keys.dependents(self.id)
-
-    @property
-    def dependencies_key(self) -> str:
-        """The key of the set of jobs it waits for."""
-        return keys.dependencies(self.id)
-
-    def __getattr__(self, name: str) -> Any:
-        # Plain fields of the record (created_at, origin, timeout, worker_name …) are read as RQ's attributes.
-        record = self.__dict__.get("record")
-        if record is not None and name in JobRecord._fields:
-            return getattr(record, name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def _decoded(self) -> Call:
-        if self._call is None:
-            self._call = decode_call(self.record.data, self.serializer)
-        return self._call
-
-    @property
-    def func_name(self) -> str:
-        """Dotted name of the function, or the bare name of a method. Raises DeserializationError."""
-        return self._decoded().func_name
-
-    @property
-    def instance(self) -> Any:
-        """The object a method is bound to, else None."""
-        return self._decoded().instance
-
-    @property
-    def args(self) -> Sequence[Any]:
-        """Positional arguments."""
-        return self._decoded().args
-
-    @property
-    def kwargs(self) -> dict[str, Any]:
-        """Keyword arguments."""
-        return dict(self._decoded().kwargs)
-
-    def get_call_string(self) -> str:
-        """The call as text."""
-        call = self._decoded()
-        return call_string(call.func_name, call.args, call.kwargs)
-
     # How it fares
     def get_status(self, refresh: bool = True) -> JobStatus:
         """The status, from Redis unless refresh is False. Raises InvalidJobOperation if the job is gone."""
@@ -281,6 +247,11 @@ class Job:
         if latest is not None:
             return latest.return_value if latest.type is Result.Type.SUCCESSFUL else None
         return self.serializer.loads(self.record.result_raw) if self.record.result_raw else None
+
+    @property
+    def result(self) -> Any:
+        """RQ's older name of :meth:`return_value`."""
+        return self.return_value()
 
     @property
     def exc_info(self) -> str | None:
@@ -360,6 +331,16 @@ class Job:
     def dependency_ids(self) -> list[str]:
         """Ids of the jobs it waits or waited for."""
         return jobs.ids_in(self._client, self.dependencies_key) or list(self.record.dependency_ids)
+
+    @property
+    def dependency(self) -> Job | None:
+        """The first of the jobs it waits or waited for; None if there is none (any more)."""
+        return next(iter(self.fetch_dependencies()), None)
+
+    def fetch_dependencies(self) -> list[Job]:
+        """The jobs it waits or waited for, as far as they still exist."""
+        found = Job.fetch_many(self.dependency_ids, self._client, self.serializer)
+        return [job for job in found if job is not None]
 
     @property
     def dependent_ids(self) -> list[str]:

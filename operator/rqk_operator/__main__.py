@@ -19,8 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = settings_module.read(arguments)
     logs.setup(settings.log_level, json_lines=settings.log_format == "json")
     _share_log(settings.log_level)
-    from rqk_operator.running import operate  # not before the options are known to be good: it takes half a second
-
+    try:
+        from rqk_operator.running import operate  # not before the options are known to be good: it takes half a second
+    except ModuleNotFoundError as error:
+        log.critical("the operator needs %s: pip install 'rqk[operator]'", error.name)
+        return 1
     try:
         asyncio.run(operate(settings))
     except RqkError as error:

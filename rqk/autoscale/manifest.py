@@ -73,7 +73,7 @@ def parse_pool(manifest: Mapping[str, Any], source: str = "pool", *, strict: boo
         named = body.get("metadata")
         name = named.get("name") if isinstance(named, dict) else None
         where = f"{source} (pool {name!r})" if isinstance(name, str) and name else source
-        lines = [f"{where}: {_sentence(problem)}" for problem in problems]
+        lines = [f"{where}: {_sentence(problem)}" for problem in problems if not _follows(problem, problems)]
         raise BadPool("\n".join(lines)) from error
 
 
@@ -125,6 +125,13 @@ def _without_unknown(body: Any, problems: list[ErrorDetails]) -> bool:
     return True
 
 
+def _follows(problem: ErrorDetails, problems: list[ErrorDetails]) -> bool:
+    """A list is only too short because its bad items, which are told, were left out."""
+    place = problem["loc"]
+    inside = (other["loc"] for other in problems if len(other["loc"]) > len(place))
+    return problem["type"] == "too_short" and any(other[: len(place)] == place for other in inside)
+
+
 def _sentence(problem: ErrorDetails) -> str:
     path = _path(problem["loc"])
     kind, context = problem["type"], problem.get("ctx", {})
@@ -137,6 +144,8 @@ def _sentence(problem: ErrorDetails) -> str:
         return f"{path}: required, but missing"
     if kind == "value_error":
         return f"{path}: {context['error']}"
+    if kind == "too_short":
+        return f"{path}: needs at least {context['min_length']}, has {context['actual_length']}"
     if kind == "string_pattern_mismatch":
         return f"{path}: {problem['input']!r} does not match {context['pattern']}"
     message = problem["msg"][:1].lower() + problem["msg"][1:]

@@ -18,6 +18,8 @@ def command(target: Target, queues: tuple[str, ...], everything: bool, serialize
     from rqk.store import queues as store
     from rqk.store import transitions
 
+    if queues and everything:
+        raise click.UsageError("--all means every queue; give either --all or the names of some queues.")
     if not queues and not everything:
         click.echo("Nothing to do")
         return

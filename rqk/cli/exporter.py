@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rqk.cli.options import Port, redis_options, setting
+from rqk.cli.options import LineFormat, Port, redis_options, setting
 from rqk.cli.target import Target
 
 
@@ -13,7 +13,7 @@ from rqk.cli.target import Target
 @click.option("--host", help="Address to listen on.  [env var: RQ_EXPORTER_HOST; default: 0.0.0.0]")
 @click.option("--port", type=Port(), help="Port to listen on.  [env var: RQ_EXPORTER_PORT; default: 9726]")
 @click.option("--django-names", is_flag=True, help="Also the names of django-rq's collector.")
-@setting("--log-format", help="Format of log lines, or json for one JSON object a line.")
+@setting("--log-format", type=LineFormat(), help="Format of log lines, or json for one JSON object a line.")
 def command(target: Target, host: str | None, port: int | None, django_names: bool, log_format: str | None) -> None:
     """Serve rq-exporter's metrics (rq_jobs, rq_workers, …) and more for all queues and workers of one Redis.
 

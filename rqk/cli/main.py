@@ -37,10 +37,11 @@ COMMANDS = (
 # What users of `rq` may look for, and where it is.
 ELSEWHERE = {
     "worker-pool": "run several workers with `rqk up -f pool.yaml`, or start `rqk worker` several times",
+    "dashboard": "look with `rqk info --interval 1`, rq-dashboard, or Prometheus and Grafana",
     "cron": "schedule with enqueue_at, enqueue_in or Repeat; there is no cron process",
 }
 _ADVICE = {
-    StoreUnavailable: "Is it running, and is the address right? --url, RQ_REDIS_URL or REDIS_URL name another one",
+    StoreUnavailable: "Is it running, and are address and scheme right (rediss:// if it speaks TLS)? --url, RQ_REDIS_URL or REDIS_URL name another one",
     StoreRefused: "Give user and password in the URL: redis://user:password@host:6379/0",
 }
 

@@ -66,6 +66,27 @@ class Duration(_Kind):
         return int(seconds) if self.whole else seconds
 
 
+class LineFormat(_Kind):
+    """A format of log lines in the style of Python's logging, or ``json``."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The format, or a usage error: logging itself would complain at each line."""
+        import logging
+
+        try:
+            if value != "json":
+                logging.Formatter(value).format(logging.makeLogRecord({}))
+        except (ValueError, TypeError, KeyError) as error:
+            self.fail(
+                f"{value!r} cannot be used: {error}. Give fields such as %(asctime)s, %(levelname)s and %(message)s, or json.",
+                param,
+                ctx,
+            )
+        return str(value)
+
+
 class Size(_Kind):
     """Bytes as Kubernetes writes them: ``512Mi``, ``1.5Gi``, ``2G``."""
 
@@ -156,7 +177,7 @@ def redis_options(command: Callable[..., Any]) -> Callable[..., Any]:
     given = setting(
         "-P",
         "--path",
-        type=click.Path(),
+        type=click.Path(exists=True),
         multiple=True,
         default=(".",),
         show_default=True,

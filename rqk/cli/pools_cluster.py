@@ -228,6 +228,7 @@ def _kubernetes() -> Any:
 @contextmanager
 def _translated() -> Iterator[None]:
     """The client's exceptions as ours."""
+    _kubernetes()
     import urllib3
     from kubernetes.client import ApiException
 

@@ -21,6 +21,8 @@ def command(target: Target, job_ids: tuple[str, ...], queue: str, everything: bo
     from rqk.errors import InvalidJobOperation, NoSuchJobError
     from rqk.registry import FailedJobRegistry
 
+    if job_ids and everything:
+        raise click.UsageError("--all means every failed job of the queue; give either --all or the ids of some jobs.")
     registry = FailedJobRegistry(queue, target.client())
     ids = registry.get_job_ids() if everything else list(job_ids)
     if not ids:

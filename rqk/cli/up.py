@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from rqk.cli.options import Duration, redis_options, setting
+from rqk.cli.options import Duration, LineFormat, redis_options, setting
 from rqk.cli.target import Target
 
 if TYPE_CHECKING:
@@ -36,7 +36,13 @@ if TYPE_CHECKING:
 @setting("--metrics/--no-metrics", default=True, show_default="on", help="Let workers serve metrics, on loopback.")
 @setting("--stop-when-idle", is_flag=True, help="Stop when no job waits or runs.")
 @setting("--for", "limit", type=Duration(0), metavar="DURATION", help="Stop after so long.")
-@setting("--log-format", default="%(asctime)s %(message)s", show_default=True, help="Format of lines, or json.")
+@setting(
+    "--log-format",
+    type=LineFormat(),
+    default="%(asctime)s %(message)s",
+    show_default=True,
+    help="Format of lines, or json.",
+)
 def command(target: Target, files: Sequence[TextIO], **given: Any) -> None:
     """Run worker pools here as the operator runs them on Kubernetes: the same manifest, the same decisions.
 

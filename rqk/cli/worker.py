@@ -8,7 +8,17 @@ from typing import Any
 
 import click
 
-from rqk.cli.options import Duration, Port, QueueName, Size, bad_input, redis_options, serializer_option, setting
+from rqk.cli.options import (
+    Duration,
+    LineFormat,
+    Port,
+    QueueName,
+    Size,
+    bad_input,
+    redis_options,
+    serializer_option,
+    setting,
+)
 from rqk.cli.target import Target
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -136,6 +146,7 @@ _UNUSABLE = {
 )
 @setting(
     "--log-format",
+    type=LineFormat(),
     default="%(asctime)s %(message)s",
     show_default=True,
     help="Format of log lines, or json for one JSON object a line.",

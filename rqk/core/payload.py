@@ -72,6 +72,10 @@ def describe_callable(func: Any) -> tuple[Any, str]:
             raise ValueError(
                 f"{func.__qualname__} is defined in __main__, which workers cannot import; move it into a module of its own"
             )
+        if func.__module__ is None:  # a method of a built-in type, such as [].append
+            raise ValueError(
+                f"{func.__qualname__} is a method of a built-in type, which workers cannot import; call it in a function of your own"
+            )
         return None, f"{func.__module__}.{func.__qualname__}"
     if callable(func):
         return func, "__call__"

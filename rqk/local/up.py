@@ -41,7 +41,8 @@ class Up:
 
     ``url`` serves pools that name no Redis that can be read here; without it an embedded Valkey serves those that name
     none, and with ``embedded`` all of them, whatever they name: a cluster's manifest then runs as it is.
-    ``worker_lines``: pass on what workers say. Raises BadPool for a pool that needs a cluster, StoreError if a named
+    ``worker_lines``: pass on what workers say. ``drawn``: somebody draws the state, so that log lines would tear the
+    picture; what happens is in the state's notes only. Raises BadPool for a pool that needs a cluster, StoreError if a named
     Redis does not answer at the start; later a pool whose Redis is away keeps its size until it is back.
     """
 
@@ -53,6 +54,7 @@ class Up:
         embedded: bool = False,
         metrics: bool = True,
         worker_lines: bool = False,
+        drawn: bool = False,
     ) -> None:
         for pool in pools:
             check_for_local(pool, has_redis=embedded or url is not None)
@@ -61,6 +63,7 @@ class Up:
         self._embedded = embedded
         self._metrics = metrics
         self._worker_lines = worker_lines
+        self._drawn = drawn
         self._stack = ExitStack()
         self._clients: dict[str, Client] = {}
         self._trouble: dict[str, str] = {}
@@ -216,7 +219,8 @@ class Up:
 
     def _note(self, text: str) -> None:
         self._notes.append(f"{seconds(clock.monotonic() - self._begun):>7}  {text}")
-        log.info("%s", text)
+        if not self._drawn:
+            log.info("%s", text)
 
     def _said(self, worker: str, line: str) -> None:
         if self._worker_lines:
@@ -252,7 +256,10 @@ def run(
     """
     console = console or Console()
     shown = console.is_terminal if live is None else live
-    with Up(pools, url=url, embedded=embedded, metrics=metrics, worker_lines=not shown) as up, ExitStack() as stack:
+    with (
+        Up(pools, url=url, embedded=embedded, metrics=metrics, worker_lines=not shown, drawn=shown) as up,
+        ExitStack() as stack,
+    ):
         requests = _signals(up, stack)
         if on_ready is not None:
             on_ready(up.urls)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
-from prometheus_client import Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import Counter, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from rqk.metrics import catalogue
@@ -60,7 +61,8 @@ class WorkerMetrics:
         gauge(catalogue.BUILD_INFO, self.registry).labels(version, platform.python_version()).set(1)
         gauge(catalogue.WORKER_INFO, self.registry).labels(clean(worker), clean(",".join(queues))).set(1)
         states = gauge(catalogue.WORKER_STATE, self.registry)
-        self._states: dict[str, Gauge] = {state: states.labels(state) for state in catalogue.WORKER_STATES}
+        for state in catalogue.WORKER_STATES:
+            states.labels(state).set_function(partial(self._is_in, state))
         self._heartbeat = gauge(catalogue.WORKER_HEARTBEAT, self.registry)
 
         self._claimed = counter(catalogue.JOBS_CLAIMED, self.registry)
@@ -143,12 +145,15 @@ class WorkerMetrics:
         """The worker is in `state` now; one of catalogue.WORKER_STATES (else ValueError)."""
         if state == self._state:
             return
-        if state not in self._states:
-            raise ValueError(f"no such worker state: {state!r}; there are {', '.join(self._states)}")
-        if self._state:
-            self._states[self._state].set(0)
-        self._states[state].set(1)
+        if state not in catalogue.WORKER_STATES:
+            raise ValueError(f"no such worker state: {state!r}; there are {', '.join(catalogue.WORKER_STATES)}")
         self._state = state
+
+    def _is_in(self, state: str) -> float:
+        """Whether the worker is in a state, at scrape time: it is told to be busy for each job, but idle at its next beat only."""
+        busy = any(self._running.copy().values())
+        now = "busy" if busy else "idle" if self._state == "busy" else self._state
+        return float(state == now)
 
     def heartbeat(self, epoch: float) -> None:
         """Redis took our heartbeat at `epoch` (seconds since 1970, by this machine's clock)."""

@@ -15,8 +15,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import hiredis
 import redis
 from redis import exceptions as wire
-from redis.connection import ConnectionPool
-from redis.sentinel import Sentinel
+from redis.connection import ConnectionPool, SSLConnection
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from rqk.errors import BadUrl, StoreError, StoreRefused, StoreTooOld, StoreUnavailable, WrongKeyType
 
@@ -25,6 +25,7 @@ Client = redis.Redis
 CONNECT_TIMEOUT_S = 5.0
 SOCKET_TIMEOUT_S = 10.0  # a server that is silent for longer is taken for dead; blocking pops add their own time
 _OLDEST = (6, 2)
+_LARGE = 1_000_000  # bytes of one command; the least proto-max-bulk-len that a server can be given
 _LATER = (
     *(
         "LOADING",
@@ -75,15 +76,29 @@ class _Failed(StoreError, wire.ResponseError):
 def translated(error: Exception, where: str) -> StoreError:
     """Our error for one of redis-py's, or of the system's."""
     text = str(error)
+    if isinstance(error, MasterNotFoundError):
+        return _Unavailable(f"no usable answer for {where}: {_why_no_master(text)}")
     if isinstance(error, _LOGIN) or text.startswith(("WRONGPASS", "NOAUTH", "NOPERM")):
         return _Refused(f"{where} refused the connection: {text}")
     if isinstance(error, _AWAY) or any(word in text for word in _LATER):
         return _Unavailable(f"no usable answer from {where}: {text or type(error).__name__}")
     if "WRONGTYPE" in text:
         return _WrongType(f"{where}: {text}")
+    if "unknown command" in text.lower() and "SENTINEL" in text:
+        return _Failed(
+            f"{where}: the server at the sentinel's address is no Sentinel (give the Redis itself as redis://host:port)"
+        )
     if "unknown command" in text.lower() and "EVALSHA" not in text:
         return StoreTooOld(f"{where} is too old ({text}); rqk needs Redis 6.2 or newer, or any Valkey")
     return _Failed(f"{where}: {text}")
+
+
+def _why_no_master(text: str) -> str:
+    """The reason in redis-py's message, without the clients it prints."""
+    if " - " not in text:
+        return "its sentinels do not know a master of this name that is up"
+    kind = text.rpartition(":")[2].strip(" .")
+    return f"its sentinels do not answer ({kind}); a Sentinel usually listens on port 26379"
 
 
 @contextmanager
@@ -124,6 +139,13 @@ def ask(client: Client, *args: Any) -> Any:
             lambda: (connection.send_packed_command(packed), connection.read_response())[1],
             lambda error: connection.disconnect(),
         )
+    except wire.ConnectionError as error:
+        size = len(packed[0])
+        if size < _LARGE:
+            raise
+        # The server hangs up on a value that is too long for it, without a word.
+        hint = "a value may be no longer than the server's proto-max-bulk-len"
+        raise wire.ConnectionError(f"{error} (while sending {size / 1e6:.0f} MB; {hint})") from error
     finally:
         pool.release(connection)
 
@@ -193,7 +215,8 @@ def describe(client: Client) -> str:
         return f"Redis master {service!r} (by Sentinel)"
     if "path" in kwargs:
         return f"Redis at {kwargs['path']}"
-    return f"Redis at {kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
+    tls = " (TLS)" if issubclass(pool.connection_class, SSLConnection) else ""
+    return f"Redis at {kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}{tls}"
 
 
 def masked(url: str) -> str:
@@ -221,12 +244,20 @@ def connect(url: str) -> Client:
         if scheme in {"redis+sentinel", "rediss+sentinel"}:
             return _by_sentinel(url, tls=scheme.startswith("rediss"), timeouts=timeouts)
         if scheme in {"redis", "rediss"}:
+            _check_database(url)
             return redis.Redis.from_url(url, **timeouts, **_keepalive())
         if scheme == "unix":
             return redis.Redis.from_url(url, **timeouts)
     except ValueError as error:
         raise BadUrl(f"{masked(url)}: {error}") from error
     raise BadUrl(f"{masked(url)}: a Redis URL starts with redis://, rediss://, unix:// or redis+sentinel://")
+
+
+def _check_database(url: str) -> None:
+    """Raise ValueError for a path that is no number: redis-py would use database 0 and say nothing."""
+    path = urlsplit(url).path.strip("/")
+    if path and not path.isdigit():
+        raise ValueError(f"the database must be a number, not {path!r}")
 
 
 _sentinel: Any = Sentinel  # redis-py leaves it untyped

@@ -92,8 +92,9 @@ class Report:
         elif end.outcome == "requeued":
             log.info("%s: job %s is back at the head of its queue: %s", task.queue, task.id, end.text, extra=extra)
         else:
-            follows = "it will be tried again" if end.outcome == "retried" else end.outcome
-            log.error("%s: job %s failed (%s)\n%s", task.queue, task.id, follows, end.text.rstrip(), extra=extra)
+            # Why it failed, unless it is the plain case: its function raised.
+            note = {"failed": "", "retried": " (it will be tried again)"}.get(end.outcome, f" ({end.outcome})")
+            log.error("%s: job %s failed%s\n%s", task.queue, task.id, note, end.text.rstrip(), extra=extra)
 
     def found(self, found: Found) -> None:
         """The janitor put something right."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rqk import clock, logs
 from rqk.connections import resolve_connection
+from rqk.core import keys
 from rqk.core.call import Serializer
 from rqk.core.moves import Policy
 from rqk.core.times import parse_duration
@@ -22,6 +23,7 @@ from rqk.store.connect import Client, check_server, describe
 from rqk.store.line import Line
 from rqk.version import __version__
 from rqk.worker.children import ByUrl, ChildSettings
+from rqk.worker.known import KnownWorker
 from rqk.worker.limits import parse_size
 from rqk.worker.options import Strategy, WorkerOptions
 from rqk.worker.report import Report
@@ -33,7 +35,6 @@ from rqk.worker.zygote import Closable
 
 if TYPE_CHECKING:
     from rqk.metrics.endpoint import Health
-    from rqk.store.snapshot import WorkerSnapshot
 
 log = logging.getLogger("rqk.worker")
 
@@ -129,17 +130,26 @@ class Worker:
         return _run(self.connection, options)
 
     @classmethod
-    def all(cls, connection: Client | None = None, queue: Queue | str | None = None) -> list[WorkerSnapshot]:
-        """Every registered worker, of one queue or of all."""
-        client = resolve_connection(connection)
+    def all(cls, connection: Client | None = None, queue: Queue | str | None = None) -> list[KnownWorker]:
+        """Every registered worker, of one queue or of all; without a connection that of the queue, else the default one."""
+        client = _connection_of(connection, queue)
         seen = snapshot.snapshot(client, ()).workers
         wanted = _queue_name(queue) if queue is not None else None
-        return [worker for worker in seen if wanted is None or wanted in worker.queues]
+        return [KnownWorker(worker, client) for worker in seen if wanted is None or wanted in worker.queues]
+
+    @classmethod
+    def find_by_key(cls, worker_key: str, connection: Client | None = None) -> KnownWorker | None:
+        """The worker with this key, ``rq:worker:<name>``; None if there is none. Raises ValueError for another kind of key."""
+        client = resolve_connection(connection)
+        name = keys.worker_name(worker_key)
+        found = [worker for worker in snapshot.snapshot(client, ()).workers if worker.name == name]
+        return KnownWorker(found[0], client) if found else None
 
     @classmethod
     def count(cls, connection: Client | None = None, queue: Queue | str | None = None) -> int:
         """How many there are."""
-        return len(workers.names(resolve_connection(connection), _queue_name(queue) if queue is not None else None))
+        client = _connection_of(connection, queue)
+        return len(workers.names(client, _queue_name(queue) if queue is not None else None))
 
 
 def _queue_name(queue: object) -> str:
@@ -148,6 +158,11 @@ def _queue_name(queue: object) -> str:
     if isinstance(queue, str):
         return _plain_name(queue)
     raise TypeError(f"a queue is a name or a Queue, not {queue!r}")
+
+
+def _connection_of(connection: Client | None, queue: object) -> Client:
+    """The connection given, else that of the queue, else the default one."""
+    return resolve_connection(queue.connection if connection is None and isinstance(queue, Queue) else connection)
 
 
 def _plain_name(name: str) -> str:

@@ -35,7 +35,12 @@ NOBODY = "redis://127.0.0.1:1"
         ("worker --exception-handler my.handler", "use on_failure callbacks"),
         ("worker --pid /no/such/directory/pid", "/no/such/directory/pid"),
         ("worker --no-such-option", "No such option"),
+        ("worker -P /no/such/directory", "'/no/such/directory' does not exist"),
+        ("worker --log-format %(nope)s", "'%(nope)s' cannot be used: Formatting field not found in record: 'nope'"),
+        ("up --log-format plain -f x", "'plain' cannot be used"),
+        ("exporter --log-format %(nope)s", "such as %(asctime)s, %(levelname)s and %(message)s, or json"),
         ("worker-pool 4", "rqk up -f pool.yaml"),
+        ("dashboard", "rqk info --interval 1"),
         ("cron jobs.py", "rqk has no command 'cron'"),
         ("wroker", "No such command 'wroker'"),
         ("enqueue f()", "'f()' is not the dotted name of a function"),
@@ -53,6 +58,8 @@ NOBODY = "redis://127.0.0.1:1"
         ("info --interval 0", "'--interval': it must be at least 0.05 seconds"),
         ("suspend --duration 0", "'--duration': it must be at least 1 seconds, not 0"),
         ("requeue some-id", "Missing option '-q' / '--queue'"),
+        ("requeue -q q --all some-id", "give either --all or the ids of some jobs"),
+        ("empty --all low", "give either --all or the names of some queues"),
         ("exporter --port http", "'--port': 'http' is not a port"),
         ("completion tcsh", "'bash', 'zsh', 'fish'"),
         ("up", "Missing option '-f' / '--file'"),
@@ -78,6 +85,7 @@ def test_a_queue_without_a_name(rqk: Command) -> None:
     [
         ("http://example.com", "a Redis URL starts with redis://, rediss://, unix:// or redis+sentinel://"),
         ("redis://host:port", "redis://host:port: "),
+        ("redis://host:6379/jobs", "the database must be a number, not 'jobs'"),
         ("redis+sentinel://host", "give redis+sentinel://host:port[,host:port]/master[/db]"),
         ("localhost", "a Redis URL starts with"),
     ],
@@ -107,6 +115,24 @@ def test_a_worker_whose_redis_is_not_there(url: str, rqk_process: Process) -> No
     assert said.code == 1
     assert f"no usable answer from Redis at {url.removeprefix('redis://')}" in said.err
     assert "Traceback" not in said.err
+
+
+def test_sentinels_that_are_not_there_or_none(rqk: Command, redis_url: str) -> None:
+    said = rqk("info", url=f"redis+sentinel://{NOBODY.removeprefix('redis://')}/main")
+    assert said.code == 1
+    assert "Redis master 'main' (by Sentinel): its sentinels do not answer (ConnectionError)" in said.err
+    assert len(said.err) < 400
+    said = rqk("info", url=f"redis+sentinel://{redis_url.removeprefix('redis://').removesuffix('/0')}/main")
+    assert said.code == 1
+    assert "the server at the sentinel's address is no Sentinel" in said.err
+    assert "too old" not in said.err
+
+
+def test_a_server_that_does_not_speak_tls(rqk_process: Process) -> None:
+    said = rqk_process("info", "--url", f"rediss://{NOBODY.removeprefix('redis://')}")
+    assert said.code == 1
+    assert "no usable answer from Redis at 127.0.0.1:1 (TLS)" in said.err
+    assert "rediss:// if it speaks TLS" in said.err
 
 
 def test_a_password_is_wrong_and_is_not_told(rqk: Command, make_server: MakeServer) -> None:

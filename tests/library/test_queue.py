@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,8 +11,9 @@ import pytest
 import redis as redis_py
 
 from rqk import Callback, Dependency, Job, JobStatus, Queue, Repeat, Retry, RqkError
-from rqk.errors import DuplicateJobError, NoSuchJobError, SerializationError, TimeoutFormatError
-from tests.support.jobs import Counter, add, describe
+from rqk.errors import DuplicateJobError, NoSuchJobError, SerializationError, StoreUnavailable, TimeoutFormatError
+from tests.conftest import MakeServer
+from tests.support.jobs import Counter, add, describe, length
 
 Client = redis_py.Redis
 
@@ -281,3 +283,13 @@ def test_equality_and_text(redis: Client) -> None:
     assert Queue("a", redis) == Queue("a", redis) != Queue("b", redis)
     assert len({Queue("a", redis), Queue("a", redis)}) == 1
     assert repr(Queue("a", redis)) == "Queue('a')"
+
+
+def test_a_job_too_large_for_the_server_is_told_so(make_server: MakeServer) -> None:
+    server = make_server(proto_max_bulk_len="2mb")
+    with server.client() as client:
+        queue = Queue(connection=client)
+        with pytest.raises(StoreUnavailable, match=r"while sending 5 MB; .* proto-max-bulk-len"):
+            queue.enqueue(length, os.urandom(5_000_000))
+        assert queue.count == 0
+        assert queue.enqueue(length, os.urandom(1_000_000)).is_queued

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
 from rqk.autoscale.retire import Duty
 from rqk.local.state import PoolState, QueueState, Summary, UpState, WorkerState
 from rqk.local.view import seconds, sparkline, summary_lines, view
+from tests.local.pools import pool
+from tests.support.workers import ROOT, user_environment
 
 POOL = PoolState(
     name="words",
@@ -119,3 +125,23 @@ def test_the_closing_words() -> None:
         "at most 4 workers at a time",
     ]
     assert summary_lines(Summary(crashes=2))[1].endswith("2 workers crashed")
+
+
+def test_nothing_is_logged_into_the_picture(tmp_path: Path) -> None:
+    file = tmp_path / "pool.yaml"
+    file.write_text(yaml.safe_dump(pool(least=1).manifest()))
+    command = [sys.executable, "-m", "rqk", "up", "-f", str(file), "--embedded", "--for", "1"]
+    said = {}
+    for form in ("--live", "--no-live"):
+        done = subprocess.run(
+            [*command, form, "--log-format", "LOGGED %(message)s"],
+            capture_output=True,
+            text=True,
+            env=user_environment(),
+            cwd=ROOT,
+            check=True,
+        )
+        said[form] = done.stdout
+    assert "LOGGED words: 0 to 1 workers" in said["--no-live"]
+    assert "words: 0 to 1 workers" in said["--live"]
+    assert "LOGGED" not in said["--live"]

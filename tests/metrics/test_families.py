@@ -49,10 +49,30 @@ def test_the_way_of_a_job() -> None:
     assert {name: found[name] for name in wanted} == wanted
 
 
+def states(metrics: WorkerMetrics) -> list[str]:
+    found = shown(metrics)
+    return [state for state in catalogue.WORKER_STATES if found[f"rqk_worker_state{{state={state}}}"]]
+
+
+def test_a_worker_is_busy_while_it_has_a_job_and_not_a_moment_longer() -> None:
+    metrics = make()
+    metrics.worker_state("started")
+    assert states(metrics) == ["started"]
+    metrics.job_claimed("high", 0.1)
+    metrics.worker_state("busy")
+    assert states(metrics) == ["busy"]
+    metrics.job_ended("high", "app.send", "finished", 0.1, None)
+    assert states(metrics) == ["idle"]
+    metrics.job_claimed("high", 0.1)
+    metrics.worker_state("stopping")
+    assert states(metrics) == ["busy"]
+    metrics.job_ended("high", "app.send", "finished", 0.1, None)
+    assert states(metrics) == ["stopping"]
+
+
 def test_a_worker_says_who_it_is_and_how_it_is() -> None:
     metrics = make()
     metrics.worker_state("idle")
-    metrics.worker_state("busy")
     metrics.heartbeat(1.5e9)
     metrics.redis_reconnect()
     metrics.redis_roundtrip(0.0003)
@@ -62,8 +82,7 @@ def test_a_worker_says_who_it_is_and_how_it_is() -> None:
     found = shown(metrics)
     assert found["rqk_worker_info{queues=high,low,worker=pod.1}"] == 1
     assert found[f"rqk_build_info{{python={sys.version.split()[0]},version=1.2.3}}"] == 1
-    states = {state: found[f"rqk_worker_state{{state={state}}}"] for state in catalogue.WORKER_STATES}
-    assert [state for state, value in states.items() if value] == ["busy"]
+    assert states(metrics) == ["idle"]
     assert found["rqk_worker_last_heartbeat_timestamp_seconds"] == 1.5e9
     assert found["rqk_redis_reconnects_total"] == 1
     assert found["rqk_redis_roundtrip_seconds_bucket{le=0.0005}"] == 1

@@ -38,7 +38,7 @@ def options(client: Any) -> dict[str, Any]:
         ("redis://h", {"host": "h"}, "Redis at h:6379"),
         ("redis://me:p%40ss@h/0", {"username": "me", "password": "p@ss"}, "Redis at h:6379"),
         ("redis://h?db=3", {"db": 3}, "Redis at h:6379"),
-        ("rediss://h/1?ssl_ca_certs=/ca", {"host": "h", "ssl_ca_certs": "/ca"}, "Redis at h:6379"),
+        ("rediss://h/1?ssl_ca_certs=/ca", {"host": "h", "ssl_ca_certs": "/ca"}, "Redis at h:6379 (TLS)"),
         ("unix:///run/s.sock?db=1", {"path": "/run/s.sock", "db": 1}, "Redis at /run/s.sock"),
     ],
 )

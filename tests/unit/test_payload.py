@@ -164,6 +164,11 @@ def test_a_function_of_main_is_refused_with_the_way_out() -> None:
         payload.describe_callable(task)
 
 
+def test_a_method_of_a_built_in_type_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"list\.append is a method of a built-in type"):
+        payload.describe_callable([].append)
+
+
 def test_the_call_as_text() -> None:
     text = payload.call_string("m.f", [1, "two", "x" * 100, NoRepr()], {"b": 2, "a": None})
     assert text == f"m.f(1, 'two', 'x{'x' * 73}..., <NoRepr>, a=None, b=2)"

@@ -91,6 +91,9 @@ def test_a_file_may_hold_several_pools_and_empty_documents() -> None:
             GOOD.replace("low]", "'']"), "spec.queues[2]: string should have at least 1 character", id="empty"
         ),
         pytest.param(
+            GOOD.replace('critical, "with space:colon", low', ""), "spec.queues: needs at least 1, has 0", id="no queue"
+        ),
+        pytest.param(
             GOOD.replace("redis://localhost", "http://localhost"),
             "spec.redis.url: 'http://localhost:6379/0' does not match",
             id="not a Redis URL",
@@ -130,6 +133,12 @@ def test_a_bad_manifest_is_refused_with_the_place_and_what_would_be_right(text: 
     with pytest.raises(BadPool) as caught:
         load_pools(text, "pool.yaml")
     assert said in str(caught.value)
+
+
+def test_a_list_of_bad_items_is_not_called_empty() -> None:
+    with pytest.raises(BadPool, match=r"spec\.queues\[0\]: 'a,b' does not match") as caught:
+        pool(queues=["a,b"])
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:

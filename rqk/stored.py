@@ -1,0 +1,98 @@
+"""What a job's record says, without asking Redis."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from rqk.core import keys
+from rqk.core.call import Call, Serializer, decode_call
+from rqk.core.payload import call_string
+from rqk.core.records import JobRecord
+
+
+class StoredJob:
+    """A job's record under RQ's names; :class:`rqk.job.Job` can also ask and act."""
+
+    record: JobRecord
+    serializer: Serializer
+    _call: Call | None
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self.record.id
+
+    def get_id(self) -> str:
+        """The job's id."""
+        return self.record.id
+
+    @property
+    def key(self) -> str:
+        """The key of its hash."""
+        return keys.job(self.id)
+
+    @property
+    def dependents_key(self) -> str:
+        """The key of the set of jobs that wait for it."""
+        return keys.dependents(self.id)
+
+    @property
+    def dependencies_key(self) -> str:
+        """The key of the set of jobs it waits for."""
+        return keys.dependencies(self.id)
+
+    def __getattr__(self, name: str) -> Any:
+        # Plain fields of the record (created_at, origin, timeout, worker_name …) are read as RQ's attributes.
+        record = self.__dict__.get("record")
+        if record is not None and name in JobRecord._fields:
+            return getattr(record, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _decoded(self) -> Call:
+        if self._call is None:
+            self._call = decode_call(self.record.data, self.serializer)
+        return self._call
+
+    @property
+    def func_name(self) -> str:
+        """Dotted name of the function, or the bare name of a method. Raises DeserializationError."""
+        return self._decoded().func_name
+
+    @property
+    def instance(self) -> Any:
+        """The object a method is bound to, else None."""
+        return self._decoded().instance
+
+    @property
+    def args(self) -> Sequence[Any]:
+        """Positional arguments."""
+        return self._decoded().args
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Keyword arguments."""
+        return dict(self._decoded().kwargs)
+
+    @property
+    def func(self) -> Callable[..., Any]:
+        """The function itself, imported here. Raises DeserializationError, and what the import raises."""
+        call = self._decoded()
+        if call.instance is not None:
+            return cast("Callable[..., Any]", getattr(call.instance, call.func_name))
+        name = call.func_name if "." in call.func_name else f"builtins.{call.func_name}"
+        return cast("Callable[..., Any]", pkgutil.resolve_name(name))
+
+    def get_call_string(self) -> str:
+        """The call as text."""
+        call = self._decoded()
+        return call_string(call.func_name, call.args, call.kwargs)
+
+    def get_ttl(self, default_ttl: int | None = None) -> int | None:
+        """How long it may wait in seconds, else the default."""
+        return default_ttl if self.record.ttl is None else self.record.ttl
+
+    def get_result_ttl(self, default_ttl: int | None = None) -> int | None:
+        """How long its result is kept in seconds (-1: for ever), else the default."""
+        return default_ttl if self.record.result_ttl is None else self.record.result_ttl
