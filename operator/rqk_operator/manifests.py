@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from rqk.autoscale.model import KIND, Abandoned, NetworkPolicy, Pool, Worker
 from rqk.errors import BadPool
@@ -18,6 +19,7 @@ Manifest = dict[str, Any]
 # Of the grace period, the worker keeps this much back for writing and saying goodbye.
 FAREWELL_S = 5
 _WAIT_FOR_REDIS_S = 60
+_REDIS_PORT = 6379
 _START_S = 600  # for Redis to come up and modules to be imported
 
 _TEMPLATE_DEFAULTS: Manifest = {
@@ -257,6 +259,16 @@ def _redis_ports(pool: Pool) -> list[int]:
     if redis is None:
         return []
     if redis.sentinel is not None:
-        return sorted({int(address.rpartition(":")[2]) for address in redis.sentinel.addresses} | {6379})
-    port = (redis.url or "").rpartition("@")[2].partition("//")[2].partition("/")[0].rpartition(":")[2]
-    return [int(port) if port.isdigit() else 6379]
+        return sorted({int(address.rpartition(":")[2]) for address in redis.sentinel.addresses} | {_REDIS_PORT})
+    url = urlsplit(redis.url or "")
+    if url.scheme == "unix":
+        return []
+    # Of Sentinels there may be several, and the servers behind them are not named.
+    found = {_port(address) for address in url.netloc.rpartition("@")[2].split(",")}
+    return sorted(found | {_REDIS_PORT} if url.scheme.endswith("+sentinel") else found)
+
+
+def _port(address: str) -> int:
+    """Of ``host``, ``host:6380`` or ``[::1]:6380``."""
+    port = address.rpartition("]")[2].rpartition(":")[2]
+    return int(port) if port.isdecimal() else _REDIS_PORT
