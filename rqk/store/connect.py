@@ -163,12 +163,23 @@ def connect(url: str) -> Client:
         if scheme in {"redis+sentinel", "rediss+sentinel"}:
             return _by_sentinel(url, tls=scheme.startswith("rediss"), timeouts=timeouts)
         if scheme in {"redis", "rediss"}:
-            return redis.Redis.from_url(url, **timeouts, **_keepalive())
+            return _checked(redis.Redis.from_url(url, **timeouts, **_keepalive()))
         if scheme == "unix":
-            return redis.Redis.from_url(url, **timeouts)
+            return _checked(redis.Redis.from_url(url, **timeouts))
     except ValueError as error:
         raise BadUrl(f"{masked(url)}: {error}") from error
+    except TypeError as error:  # of redis-py, which would say so with the first command only
+        parameter = str(error).rpartition("argument ")[2].strip("'")
+        tls = f"; TLS needs {scheme}s://" if parameter.startswith("ssl_") and scheme == "redis" else ""
+        raise BadUrl(f"{masked(url)}: {scheme}:// knows no parameter {parameter}{tls}") from error
     raise BadUrl(f"{masked(url)}: a Redis URL starts with redis://, rediss://, unix:// or redis+sentinel://")
+
+
+def _checked(client: Client) -> Client:
+    """The same client; raises what making its first connection would, without connecting."""
+    pool: Any = client.connection_pool
+    pool.connection_class(**pool.connection_kwargs)
+    return client
 
 
 _sentinel: Any = Sentinel  # redis-py leaves it untyped
