@@ -80,11 +80,16 @@ class Loop:
     async def run(self) -> None:
         """Turn until cancelled."""
         burying = asyncio.create_task(self._bury())
+        leading = False
         try:
             while True:
                 started = self.clock()
                 self.turned_at = started
-                if self.leads():
+                led, leading = leading, self.leads()
+                if leading and not led:
+                    for state in self.pools:
+                        state.take_over()
+                if leading:
                     self._round(started)
                 self._soon.clear()
                 try:

@@ -90,6 +90,11 @@ class PoolState:
         """Changes with its spec, and when it is another pool of the same name."""
         return self.about.uid, self.generation, _notes(self).get(PAUSED_ANNOTATION)
 
+    def take_over(self) -> None:
+        """We lead from now on: what we saw when we last did, if ever, says nothing about what others did since."""
+        self.memory = Memory()
+        self.look_at = self.resolve_at = self.not_before = 0.0
+
     @property
     def own(self) -> DeploymentView | None:
         """The Deployment, unless it still belongs to a deleted pool of this name."""

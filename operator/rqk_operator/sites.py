@@ -52,6 +52,7 @@ class Site:
         self._client: Client | None = None
         # Its own: one server that hangs must not use up the threads that others wait for.
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="rqk-redis")
+        self.asking = 0
         self.states: Sequence[PoolState] = ()  # the pools on it, as of the last round
         self._listening = asyncio.create_task(self.watch.run())
         self.task: asyncio.Task[None] | None = None  # the round that is under way
@@ -66,7 +67,11 @@ class Site:
         """What ``work`` answers: rare steps that block, in a thread."""
         if self._client is None:
             self._client = connect(self._url)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, self._client)
+        self.asking += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, self._client)
+        finally:
+            self.asking -= 1
 
     async def look(self, queues: Iterable[str]) -> Snapshot | None:
         """A snapshot, or None with :attr:`trouble` set. After a failure the server is asked less and less often."""
@@ -124,7 +129,9 @@ class Sites:
 
     def keep(self, wanted: set[str]) -> None:
         """Close those whose key is not wanted."""
-        for key in [key for key, site in self._all.items() if key not in wanted and site.task is None]:
+        for key in [
+            key for key, site in self._all.items() if key not in wanted and site.task is None and not site.asking
+        ]:
             closing = asyncio.create_task(self._all.pop(key).close())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)

@@ -15,6 +15,7 @@ from rqk_operator.hands import Hands
 from rqk_operator.loop import Loop
 from rqk_operator.metrics import OperatorMetrics
 from rqk_operator.pools import Pools, PoolState
+from rqk_operator.retire import Memory
 from rqk_operator.sites import Sites
 from rqk_operator.sources import Access
 from rqk_operator.vault import Vault
@@ -112,10 +113,12 @@ def test_a_pool_whose_secret_is_missing_says_so_and_counts_its_pods() -> None:
             login = {"urlFrom": {"secretKeyRef": {"name": "login", "key": "url"}}}
             state = turning.pool(body(login), pod("a"), pod("b"))
             state.deployment = deployment_view(deployment("?"))
+            state.memory = Memory(frozenset("b"))
             await turning.until(lambda: turning.events_told())
             assert turning.condition("RedisReachable") == ("False", "SourceMissing")
             assert (turning.told()["replicas"], turning.told()["readyReplicas"]) == (2, 2)
             assert turning.events_told() == ["SourceMissing"]
+            assert state.memory == Memory(), "what was seen before we led was used"
             # From then on there is nothing to tell.
             before = server.count("PATCH")
             rounds = turning.loop.turned_at
@@ -173,5 +176,31 @@ def test_one_server_that_hangs_does_not_hold_up_what_is_asked_of_another(redis_u
             release.set()
             await asyncio.gather(*asked)
             await sites.close()
+
+    asyncio.run(run())
+
+
+def test_a_server_that_no_pool_is_on_any_more_is_left_when_its_last_answer_has_come(redis_url: str) -> None:
+    """The jobs of a deleted pool's workers are still settled."""
+
+    async def run() -> None:
+        sites = Sites(time.monotonic, lambda site, names: None)
+        site = sites.get(Access(redis_url, {}))
+        begun, release = threading.Event(), threading.Event()
+
+        def work(client: Redis) -> object:
+            begun.set()
+            assert release.wait(30)
+            return client.ping()
+
+        asked = asyncio.create_task(site.ask(work))
+        assert await asyncio.to_thread(begun.wait, 10)
+        sites.keep(set())
+        assert len(sites) == 1
+        release.set()
+        assert await asked is True
+        sites.keep(set())
+        assert len(sites) == 0
+        await sites.close()
 
     asyncio.run(run())
