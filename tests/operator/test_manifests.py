@@ -194,6 +194,23 @@ def test_sidecars_of_all_kinds_and_a_volume_at_two_places_survive_the_merge() ->
     assert {it["name"] for it in spec["volumes"]} == {"data", "tmp"}
 
 
+def test_a_volume_of_ones_own_may_be_tmp() -> None:
+    mine = {"name": "big", "mountPath": "/tmp"}
+    template = {
+        "spec": {
+            "containers": [{"name": "worker", "volumeMounts": [mine]}],
+            "volumes": [{"name": "big", "persistentVolumeClaim": {"claimName": "big"}}],
+        }
+    }
+    assert worker_of(deployment(pool(template=template), "f"))["volumeMounts"] == [mine]
+
+
+def test_arguments_go_with_a_command_of_ones_own() -> None:
+    template = {"spec": {"containers": [{"name": "worker", "args": ["high"]}]}}
+    container = worker_of(deployment(pool(template=template, worker={"image": "x", "command": ["rq", "worker"]}), "f"))
+    assert (container["command"], container["args"]) == (["rq", "worker"], ["high"])
+
+
 def test_the_longest_name_of_a_pool_fits_wherever_it_is_written() -> None:
     """63 characters is what a label's value may have; names of ReplicaSets and pods are cut by Kubernetes itself."""
     meta = {"name": "p" * 63, "namespace": "ns", "uid": "u1"}
@@ -211,6 +228,7 @@ def test_the_longest_name_of_a_pool_fits_wherever_it_is_written() -> None:
         ({"spec": {"containers": [{"image": "x"}]}}, "each with a name"),
         ({"kind": "Pod"}, "spec.template.kind"),
         ({"replicas": 3}, "spec.template.replicas"),
+        ({"spec": {"containers": [{"name": "worker", "args": ["x"]}]}}, "args: only together with spec.worker.command"),
         ({"spec": [1]}, "spec.template.spec: must be an object"),
     ],
 )
