@@ -30,6 +30,7 @@ log = logging.getLogger("rqk.operator")
 APPS = "apps/v1"
 BELIEVED_S = 60.0  # that a pool exists of which its watch has just spoken
 AHEAD_S = 86_400  # a worker that was asked to retire before it came is remembered for so long
+TAKEN_AGAIN_S = 10.0  # nobody watches what is not a pool's
 REFUSED_AGAIN_S = 60.0  # a refused manifest is tried again, since quotas and policies change
 
 
@@ -103,6 +104,7 @@ class Hands:
             state.deployment = view
         elif not view.owner or view.pool != about.name:
             state.conflict = Trouble("NameTaken", f"a Deployment named {about.name} exists and is not this pool's")
+            state.refused, state.again_at = state.wanted, self._clock() + TAKEN_AGAIN_S
         # else: it belonged to a pool of this name that was deleted, and is about to go
         return state.deployment is not None and not view.deleting
 

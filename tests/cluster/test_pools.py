@@ -275,6 +275,22 @@ def test_a_field_that_another_tool_declares_is_shown_and_not_fought_over(shop: S
     assert surge() == "25%"
 
 
+def test_a_deployment_of_that_name_that_is_somebody_elses_is_left_alone(shop: Shop) -> None:
+    shop.start_redis("taken")
+    uid = shop.client.get("deployment", "taken")["metadata"]["uid"]
+    pool = shop.pool("taken", wait=False, scaling={"minReplicas": 1})
+    _, reason, message = pool.wait_condition("Ready", "False", 30)
+    assert reason == "NameTaken"
+    assert "taken" in message
+    found = json.loads(shop.client.kubectl("get", "deployment", "taken", "-o", "json", "--show-managed-fields"))
+    assert found["metadata"]["uid"] == uid
+    assert "ownerReferences" not in found["metadata"]
+    assert {it["manager"] for it in found["metadata"]["managedFields"]}.isdisjoint({"rqk-operator", "rqk-autoscaler"})
+    shop.client.kubectl("delete", "deployment", "taken", "--wait=false")
+    pool.wait_condition("Ready", "True", 60)
+    pool.wait_ready(1)
+
+
 def test_a_pod_that_was_taken_out_of_its_pool_holds_nothing_up(shop: Shop) -> None:
     """As people do to look at one in peace: without the label its ReplicaSet lets it go and makes another one."""
     pool = shop.pool(scaling={"minReplicas": 2})

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rqk_operator.errors import KubeError
 from rqk_operator.events import About, Events
-from rqk_operator.hands import REFUSED_AGAIN_S, Hands
+from rqk_operator.hands import REFUSED_AGAIN_S, TAKEN_AGAIN_S, Hands
 from rqk_operator.lease import Leader
 from rqk_operator.pools import Pools, PoolState
 from rqk_operator.sources import Access, Ref, SourceError
@@ -96,6 +96,39 @@ def test_a_field_that_another_tool_declares_is_asked_for_once_a_minute_only() ->
             assert "argocd holds .spec.strategy" in state.conflict.message
             clock.now += REFUSED_AGAIN_S
             assert acting.needs_deployment(state), "the other tool may have let go"
+
+    asyncio.run(run())
+
+
+def test_a_deployment_that_is_somebody_elses_is_left_alone_and_asked_for_now_and_then() -> None:
+    theirs = deployment("?")
+    theirs["metadata"] |= {"labels": {"app": "shop"}, "ownerReferences": []}
+
+    async def run() -> None:
+        clock, there = Clock(), [True]
+
+        def script(method: str, path: str, body: Any) -> Answer:
+            if method == "GET":
+                return (200, theirs) if there[0] else refusal(404, "NotFound", "no such Deployment")
+            made = deployment(body["metadata"].get("annotations", {}).get("rqk.dev/manifest", ""))
+            return 200, {**made, "spec": {"replicas": 0}}
+
+        async with answering(script) as server:
+            acting, state = hands(server, clock), known(theirs)
+            state.deployment, state.told_at = None, clock.now
+            for _ in range(5):
+                if acting.needs_deployment(state):
+                    await acting.deploy(state, 0)
+                clock.now += 1.0
+            assert (server.count("GET"), server.count("PATCH")) == (1, 0)
+            assert state.conflict is not None
+            assert state.conflict.reason == "NameTaken"
+            there[0] = False
+            clock.now += TAKEN_AGAIN_S
+            assert acting.needs_deployment(state)
+            await acting.deploy(state, 0)
+            assert state.deployment is not None
+            assert (state.conflict, state.refused) == (None, None)
 
     asyncio.run(run())
 
