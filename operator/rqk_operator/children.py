@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rqk_operator.errors import KubeError
-from rqk_operator.events import Events
 from rqk_operator.kube import Kube, path_of
 from rqk_operator.manifests import digest, optional_children
 from rqk_operator.names import MANIFEST_NOTE, OPERATOR, POOL_LABEL
@@ -31,10 +30,8 @@ Known = Mapping[str, str]  # kind -> digest of the manifest that is applied
 class Children:
     """Keeps them as their pools want them. ``namespaces``: those that are served; empty for all."""
 
-    def __init__(
-        self, kube: Kube, pools: Pools, events: Events, namespaces: tuple[str, ...], clock: Callable[[], float]
-    ) -> None:
-        self._kube, self._pools, self._events, self._namespaces, self._clock = kube, pools, events, namespaces, clock
+    def __init__(self, kube: Kube, pools: Pools, namespaces: tuple[str, ...], clock: Callable[[], float]) -> None:
+        self._kube, self._pools, self._namespaces, self._clock = kube, pools, namespaces, clock
         self._known: dict[str, dict[str, str]] = {}  # by the pool's uid
         self._wanted: dict[str, tuple[int | None, dict[str, str]]] = {}  # by uid: generation, kind -> digest
         self._refused: dict[str, tuple[int | None, float]] = {}  # by uid: of which generation, when to try that again
@@ -42,10 +39,12 @@ class Children:
         self._auditing: asyncio.Task[None] | None = None
         self._audited = False
 
-    def audit_if_due(self) -> None:
+    def audit_if_due(self) -> bool:
         """Now and then, and at the start, see what is really there."""
-        if self._auditing is None and self._clock() >= self._audit_at:
+        due = self._auditing is None and self._clock() >= self._audit_at
+        if due:
             self._auditing = asyncio.create_task(self._audit())
+        return due
 
     def differ(self, state: PoolState) -> bool:
         """Whether there is something to make, change or remove for this pool."""
@@ -91,7 +90,6 @@ class Children:
             if error.is_missing and kind == "PodMonitor":
                 text = "the PodMonitor cannot be made: the Prometheus operator's CRDs are not installed"
             state.children_trouble = Trouble(f"{kind}Rejected", text)
-            self._events.note(state.about, "Warning", f"{kind}Rejected", text)
             self._refused[state.about.uid] = state.generation, self._clock() + AGAIN_S
             return
         known[kind] = mark

@@ -21,6 +21,7 @@ from rqk_operator.kube import Kube, path_of
 from rqk_operator.names import AUTOSCALER, COST_NOTE, MANIFEST_NOTE, OPERATOR, POOLS, POOLS_API
 from rqk_operator.pools import Pools, PoolState
 from rqk_operator.retire import LOWEST_COST, Mate, Plan
+from rqk_operator.sites import Site
 from rqk_operator.status import Trouble
 from rqk_operator.views import DeploymentView, PodView, deployment_view
 
@@ -29,6 +30,7 @@ log = logging.getLogger("rqk.operator")
 APPS = "apps/v1"
 BELIEVED_S = 60.0  # that a pool exists of which its watch has just spoken
 AHEAD_S = 86_400  # a worker that was asked to retire before it came is remembered for so long
+TAKEN_AGAIN_S = 10.0  # nobody watches what is not a pool's
 REFUSED_AGAIN_S = 60.0  # a refused manifest is tried again, since quotas and policies change
 
 
@@ -60,7 +62,8 @@ class Hands:
             state.accepted_owners = live.owners
         if live.manifest == state.wanted and live.owners == state.accepted_owners:
             if state.refused is None:
-                state.template_known = True
+                # As it should be, so what was wrong before is over: the pool was changed back, say.
+                state.template, state.template_known, state.conflict = None, True, None
             return False
         return True
 
@@ -74,13 +77,11 @@ class Hands:
         try:
             if state.deployment is None:
                 await self._create(state, pool, replicas)
-            else:
-                await self._update(state, pool, state.deployment)
+            elif not await self._update(state, pool, state.deployment):
+                return
         except KubeError as error:
             if not error.is_rejection:
                 raise
-            if state.refused != state.wanted:
-                self._events.note(state.about, "Warning", "TemplateRejected", str(error))
             state.refused, state.again_at = state.wanted, self._clock() + REFUSED_AGAIN_S
             state.template, state.template_known = Trouble("Rejected", str(error)), True
             return
@@ -103,6 +104,7 @@ class Hands:
             state.deployment = view
         elif not view.owner or view.pool != about.name:
             state.conflict = Trouble("NameTaken", f"a Deployment named {about.name} exists and is not this pool's")
+            state.refused, state.again_at = state.wanted, self._clock() + TAKEN_AGAIN_S
         # else: it belonged to a pool of this name that was deleted, and is about to go
         return state.deployment is not None and not view.deleting
 
@@ -116,7 +118,8 @@ class Hands:
         await self._hand_over(state, state.deployment, replicas)
         log.info("%s/%s: Deployment made", *state.key, extra={"action": "deployment_made"})
 
-    async def _update(self, state: PoolState, pool: Pool, live: DeploymentView) -> None:
+    async def _update(self, state: PoolState, pool: Pool, live: DeploymentView) -> bool:
+        """Bring it up to date; False if another tool holds fields of ours."""
         if not live.scaler_owns_replicas:
             # We were interrupted between making it and handing over; without an owner the number would become 1.
             await self._hand_over(state, live, live.replicas)
@@ -136,7 +139,7 @@ class Hands:
                     state.wanted,
                     self._clock() + REFUSED_AGAIN_S,
                 )
-                return
+                return False
             self._events.note(
                 state.about,
                 "Normal",
@@ -147,6 +150,7 @@ class Hands:
         view = deployment_view(made)
         state.deployment, state.accepted_owners = view, view.owners
         state.template_note = "; ".join(warnings)
+        return True
 
     async def _declared_elsewhere(self, path: str, conflicts: Iterable[Conflict]) -> list[Conflict]:
         """Fields that another tool declares as its own. What was merely edited by hand is not declared, and is set back."""
@@ -198,12 +202,12 @@ class Hands:
         state.deployment, state.last_scale = _resized(live, scale), datetime.now(UTC)
         return True
 
-    async def retire(self, client: Client, plan: Plan) -> tuple[PodView, ...]:
+    async def retire(self, site: Site, plan: Plan) -> tuple[PodView, ...]:
         """Ask workers to take no more jobs, and take that back from others; returns the pods whose workers agreed,
         among them those whose workers have not come yet."""
         if not plan.retire and not plan.unretire:
             return ()
-        return await asyncio.to_thread(_ask, client, plan.retire, plan.unretire)
+        return await site.ask(lambda client: _ask(client, plan.retire, plan.unretire))
 
     async def mark(self, pods: Iterable[PodView], *, leaving: bool) -> None:
         """Set the lowest deletion cost, or take it away again."""
@@ -224,7 +228,8 @@ class Hands:
         path = path_of(POOLS_API, POOLS, state.about.namespace, state.about.name, "status")
         body = {"metadata": {"uid": state.about.uid}, "status": change}
         try:
-            await self._kube.merge(path, body, OPERATOR)
+            written = await self._kube.merge(path, body, OPERATOR)
+            state.status_version = max(state.status_version, int(written["metadata"]["resourceVersion"]))
         except KubeError as error:
             if error.is_missing or error.status == 409:  # gone, or another one of that name
                 self._pools.forget(state.key)
@@ -232,15 +237,13 @@ class Hands:
             raise
 
     # The dead
-    async def bury(
-        self, client: Client, state: PoolState, pod: PodView, reason: str, begun_before: float | None
-    ) -> None:
+    async def bury(self, site: Site, state: PoolState, pod: PodView, reason: str, begun_before: float | None) -> None:
         """Settle the jobs of a worker whose process is known to be dead, instead of waiting for its leases to end."""
         pool = state.pool
         if pool is None:
             return
         policy = Policy("requeue" if pool.spec.worker.abandoned is Abandoned.REQUEUE else "fail")
-        found = await asyncio.to_thread(_settle, client, pool, pod, policy, reason, begun_before)
+        found = await site.ask(lambda client: _settle(client, pool, pod, policy, reason, begun_before))
         for one in found:
             log.warning(
                 "%s/%s: job %s of pod %s: %s (%s)", *state.key, one.job_id, pod.name, one.action, reason,

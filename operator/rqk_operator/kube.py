@@ -150,11 +150,11 @@ class Kube:
                 if answer.status != 200:
                     raise _refusal(answer.status, await answer.read())
                 async for line in answer.content:
-                    event = json.loads(line)
+                    event = _decoded(line, path)
                     if event.get("type") == "ERROR":
                         raise _refusal(int(event["object"].get("code", 500)), json.dumps(event["object"]).encode())
                     yield event
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:  # ValueError: an endless line
             raise KubeError(0, "NoAnswer", f"the watch of {path} broke: {error or type(error).__name__}") from error
 
     async def _send(
@@ -172,7 +172,7 @@ class Kube:
             async with self.gate or contextlib.nullcontext():
                 status, raw, answer = await self._once(verb, path, query, data, headers)
             if status < 400:
-                return (json.loads(raw) if raw else {}), answer
+                return (_decoded(raw, path) if raw else {}), answer
             if status != 429 or attempt == _TRIES:
                 break
             # Told to slow down: the server says for how long.
@@ -213,6 +213,17 @@ def path_of(api: str, plural: str, namespace: str | None = None, name: str | Non
     inside = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
     one = f"/{quote(name, safe='')}" if name else ""
     return f"{root}{inside}/{plural}{one}{f'/{sub}' if sub else ''}"
+
+
+def _decoded(raw: bytes, path: str) -> dict[str, Any]:
+    try:
+        found = json.loads(raw)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        # Half an answer of a server that goes, or the page of a proxy: asking again may help.
+        raise KubeError(0, "NoAnswer", f"the answer to {path} is not JSON: {raw[:80]!r}")
+    return found
 
 
 def _refusal(status: int, raw: bytes) -> KubeError:

@@ -21,6 +21,7 @@ LEASE_S = 15  # a leader that is silent for so long is gone
 GIVE_UP_S = 10.0  # a leader that could not renew for so long stops acting, well before another one may begin
 RENEW_S = 3.0
 RETRY_S = 2.0
+_RELEASES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,8 @@ class Leader:
         """Look once, and act on it. Raises KubeError."""
         lease = await self._kube.find(path_of(API, "leases", self._namespace, self._name))
         now = self._clock()
+        if self._over:
+            return  # given back meanwhile, it would seem to be free
         if lease is not None and (self._sighting is None or self._sighting.mark != mark_of(lease)):
             self._sighting = Sighting(mark_of(lease), now)
         what = verdict(lease, self._identity, self._sighting, now)
@@ -115,13 +118,21 @@ class Leader:
         if not self.leads:
             return
         self._renewed_at = float("-inf")
-        try:
-            lease = await self._kube.find(path_of(API, "leases", self._namespace, self._name))
-            if lease is not None and (lease.get("spec") or {}).get("holderIdentity") == self._identity:
-                await self._put({**lease, "spec": {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}})
-        except KubeError as error:
-            log.warning("the Lease could not be given back, it runs out in %d s: %s", LEASE_S, error)
+        for attempt in range(1, _RELEASES + 1):
+            try:
+                await self._give_back()
+                break
+            except KubeError as error:
+                # 409: our own last renewal was still under way.
+                if error.status != 409 or attempt == _RELEASES:
+                    log.warning("the Lease could not be given back, it runs out in %d s: %s", LEASE_S, error)
+                    break
         self._tell()
+
+    async def _give_back(self) -> None:
+        lease = await self._kube.find(path_of(API, "leases", self._namespace, self._name))
+        if lease is not None and (lease.get("spec") or {}).get("holderIdentity") == self._identity:
+            await self._put({**lease, "spec": {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}})
 
     async def _put(self, lease: Mapping[str, Any]) -> None:
         await self._kube.replace(path_of(API, "leases", self._namespace, self._name), lease, OPERATOR)

@@ -15,19 +15,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rqk.autoscale.decide import Decision
+from rqk.autoscale.model import Pool
 from rqk.errors import BadUrl, StoreError
 from rqk.store.snapshot import Snapshot
 from rqk_operator.children import Children
 from rqk_operator.errors import KubeError
 from rqk_operator.events import Events
+from rqk_operator.finder import SECRET_AGAIN_S, Finder
 from rqk_operator.hands import Hands
 from rqk_operator.metrics import OperatorMetrics
 from rqk_operator.pools import Pools, PoolState
 from rqk_operator.retire import Directory, Mate, Plan, still_holds, still_to_mark
 from rqk_operator.rules import consider, next_look, note_failing, note_redis, status_of
 from rqk_operator.sites import Site, Sites
-from rqk_operator.sources import SourceError, access, refs
-from rqk_operator.status import Status, Trouble, merge_patch, worth_writing
+from rqk_operator.status import Status, Trouble, merge_patch, news, worth_writing
 from rqk_operator.vault import Vault
 from rqk_operator.views import PodView
 
@@ -36,7 +37,7 @@ log = logging.getLogger("rqk.operator")
 DEBOUNCE_S = 0.02  # after news of a queue: a producer that enqueues one by one gets its workers in one step
 COUNTS_S = 5.0  # between two status writes of a pool in which only counts changed
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0  # after an error with one pool
-_SECRET_AGAIN_S, _SECRET_LONGEST_S = 2.0, 60.0
+_STUMBLES = 3  # errors in a row, after which they are told
 _EMPTY = Directory(())
 
 
@@ -66,8 +67,9 @@ class Loop:
         tick_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.pools, self.hands, self.children, self.vault = pools, hands, children, vault
+        self.pools, self.hands, self.children = pools, hands, children
         self.events, self.metrics, self.leads, self.tick_s, self.clock = events, metrics, leads, tick_s, clock
+        self.finder = Finder(vault, metrics, clock, leads, self.soon)
         self.sites = Sites(clock, self._news)
         self.turned_at = clock()
         self._deaths: asyncio.Queue[Death] = asyncio.Queue()
@@ -78,11 +80,16 @@ class Loop:
     async def run(self) -> None:
         """Turn until cancelled."""
         burying = asyncio.create_task(self._bury())
+        leading = False
         try:
             while True:
                 started = self.clock()
                 self.turned_at = started
-                if self.leads():
+                led, leading = leading, self.leads()
+                if leading and not led:
+                    for state in self.pools:
+                        state.take_over()
+                if leading:
                     self._round(started)
                 self._soon.clear()
                 try:
@@ -104,25 +111,29 @@ class Loop:
     def _round(self, now: float) -> None:
         """Begin a round: one look at each Redis whose last one is over."""
         by_site: dict[str, list[PoolState]] = {}
+        epoch = time.time()
         for state in self.pools:
             if state.pool is None:
                 self._carry_out(state, None, [], None, None)
                 continue
             if now >= state.resolve_at and not state.resolving:
                 state.resolving = True
-                self._start(self._resolve(state))
+                self._start(self.finder.find(state))
             site = self._site(state)
             if site is not None:
                 by_site.setdefault(site.key, []).append(state)
             elif state.access_trouble is not None:
-                self._carry_out(state, None, [], None, None)
+                self._decide(state, state.pool, None, None, _EMPTY, now, epoch)
+        for site in self.sites:
+            site.states = by_site.get(site.key, ())
         begun = [
-            self._serve(site, [state for state in by_site[site.key] if now >= state.look_at], now)
+            self._serve(site, [state for state in site.states if now >= state.look_at], now)
             for site in self.sites
-            if site.key in by_site and site.task is None and now >= site.again_at
+            if site.states and site.task is None and now >= site.again_at
         ]
         self.sites.keep(set(by_site))
-        self.children.audit_if_due()
+        if self.children.audit_if_due():
+            self.finder.vault.prune()
         if begun:
             self._start(self._time(begun, now))
         else:
@@ -168,9 +179,9 @@ class Loop:
                 continue
             if site.trouble is not None:
                 # A new password may be waiting in the Secret.
-                state.resolve_at = min(state.resolve_at, now + _SECRET_AGAIN_S)
+                state.resolve_at = min(state.resolve_at, now + SECRET_AGAIN_S)
             note_redis(state, site.trouble, now)
-            task = self._decide(state, site, snapshot, directory, now)
+            task = self._decide(state, state.pool, site, snapshot, directory, now, time.time())
             if task is not None:
                 writes.append(task)
         if writes:
@@ -179,14 +190,22 @@ class Loop:
 
     # Decide
     def _decide(
-        self, state: PoolState, site: Site, snapshot: Snapshot | None, directory: Directory, now: float
+        self,
+        state: PoolState,
+        pool: Pool,
+        site: Site | None,
+        snapshot: Snapshot | None,
+        directory: Directory,
+        now: float,
+        epoch: float,
     ) -> asyncio.Task[None] | None:
-        if state.task is not None or state.pool is None:
+        """``site`` is None if nobody knows where the pool's Redis is."""
+        if state.task is not None:
             return None
-        decision, steps, mates = consider(state, state.pool, snapshot, directory, now, time.time())
+        decision, steps, mates = consider(state, pool, snapshot, directory, now, epoch)
         state.memory = steps.memory
         self.metrics.decided(*state.key, decision.reason.value)
-        heard = site.watch.hears(state.pool.spec.queues)
+        heard = site is not None and site.watch.hears(pool.spec.queues)
         state.look_at = next_look(state, snapshot, now, heard=heard)
         note_failing(state, mates, now)
         return self._carry_out(state, site, mates, snapshot, steps)
@@ -205,7 +224,10 @@ class Loop:
         if kind == "later" and not reports:
             state.look_at = 0.0  # what is still to be told keeps a pool awake
         tidies = self.children.differ(state)
-        if not (deploys or tidies or reports or (steps is not None and not steps.empty)):
+        acts = deploys or tidies or (steps is not None and not steps.empty)
+        if state.stumbling is not None and not acts:
+            state.errors_in_a_row, state.stumbling = 0, None  # what failed is not wished for any more
+        if not (acts or reports):
             return None
         state.task = self._start(self._write(state, site, steps, status if reports else None, deploys=deploys))
         return state.task
@@ -214,42 +236,70 @@ class Loop:
     async def _write(
         self, state: PoolState, site: Site | None, steps: Plan | None, status: Status | None, *, deploys: bool
     ) -> None:
+        """What cannot be done does not keep the rest from being done, nor from being told."""
+        seen_at = time.time()
+        errors: list[KubeError | StoreError] = []
+        parts: list[Coroutine[Any, Any, None]] = []
+        if deploys:
+            parts.append(self._deploy(state, seen_at))
+        elif steps is not None and site is not None:
+            parts.append(self._act(state, site, steps, seen_at))
+        parts += [self._tidy(state), self._report(state, status)]
         try:
-            if not self.leads():
-                return
-            seen_at = time.time()
-            if deploys:
-                await self._deploy(state, seen_at)
-            elif steps is not None and site is not None:
-                await self._act(state, site, steps, seen_at)
-            if self.children.differ(state):
-                await self.children.settle(state)
-                state.look_at = 0.0  # what came of it is to be told
-            if status is not None and not state.gone:
-                await self.hands.report(state, merge_patch(state.status, status))
-                state.status, state.status_at = status, self.clock()
-            state.errors_in_a_row = 0
-        except (KubeError, StoreError) as error:
-            self._failed(state, error)
+            for part in parts:
+                try:
+                    await part
+                except (KubeError, StoreError) as error:
+                    errors.append(error)
+                    if isinstance(error, KubeError) and error.status == 0:
+                        break  # nobody there
+            if errors:
+                self._failed(state, errors[0])
+            else:
+                state.errors_in_a_row, state.stumbling = 0, None
         finally:
+            for part in parts:
+                part.close()
             state.task = None
 
+    async def _tidy(self, state: PoolState) -> None:
+        if self.leads() and self.children.differ(state):
+            await self.children.settle(state)
+            state.look_at = 0.0  # what came of it is to be told
+
+    async def _report(self, state: PoolState, status: Status | None) -> None:
+        if status is None or state.gone or not self.leads():
+            return
+        before = state.status
+        await self.hands.report(state, merge_patch(before, status))
+        state.status, state.status_at = status, self.clock()
+        for trouble in news(before, status):
+            self.events.note(state.about, "Warning", trouble.reason, trouble.message)
+
     async def _deploy(self, state: PoolState, seen_at: float) -> None:
+        if not self.leads():
+            return
         decision, seen = state.decision, state.observed
-        size = decision.replicas if decision is not None and seen is not None and seen.workers is not None else 0
+        size = (
+            decision.replicas
+            if decision is not None and seen is not None and seen.workers is not None
+            else state.lost_size
+        )
         dry = state.pool is None or state.pool.spec.scaling.dry_run
         new = state.deployment is None
-        await self.hands.deploy(state, 0 if dry else size)
+        await self.hands.deploy(state, state.lost_size if dry else size)
         state.look_at = 0.0
         if new and size and not dry and decision is not None and state.deployment is not None:
             self._tell(state, decision, 0, size, seen_at)
 
     async def _act(self, state: PoolState, site: Site, steps: Plan, seen_at: float) -> None:
-        decision, before = state.decision, state.deployment.replicas if state.deployment is not None else 0
+        if not self.leads():
+            return
+        decision, before = state.decision, state.size_now
         if steps.replicas is not None and steps.replicas > before:
             # Growing comes first and needs nobody's consent.
             await self._resize(state, decision, steps.replicas, seen_at)
-        agreed = await self.hands.retire(site.client, steps)
+        agreed = await self.hands.retire(site, steps)
         state.memory = state.memory.asked_ahead(agreed)
         marked = still_to_mark(steps, state.pods)
         await self.hands.mark((*marked, *(pod for pod in agreed if pod not in marked)), leaving=True)
@@ -258,7 +308,7 @@ class Loop:
             await self._resize(state, decision, steps.replicas, seen_at)
 
     async def _resize(self, state: PoolState, decision: Decision | None, number: int, seen_at: float) -> None:
-        before = state.deployment.replicas if state.deployment is not None else 0
+        before = state.size_now
         if await self.hands.resize(state, number) and decision is not None:
             self._tell(state, (state.shrinking or decision) if number < before else decision, before, number, seen_at)
 
@@ -277,8 +327,8 @@ class Loop:
         wait = min(_FIRST_WAIT_S * 2 ** (state.errors_in_a_row - 1), _LONGEST_WAIT_S)
         state.not_before, state.look_at = self.clock() + wait, 0.0
         log.warning("%s/%s: %s; again in %.0f s", *state.key, error, wait, extra={"action": f"{kind}_error"})
-        if state.errors_in_a_row == 3:
-            self.events.note(state.about, "Warning", "Failing", str(error))
+        if state.errors_in_a_row >= _STUMBLES and state.stumbling is None:
+            state.stumbling = Trouble("Failing", str(error))
 
     # News
     def _news(self, site: Site, names: frozenset[str]) -> None:
@@ -296,58 +346,20 @@ class Loop:
             return
         states = [
             state
-            for state in self.pools
-            if state.access is not None and state.access.key == site.key and state.pool is not None
-            and not names.isdisjoint(state.pool.spec.queues)
-        ]  # fmt: skip
+            for state in site.states
+            if not state.gone and state.pool is not None and not names.isdisjoint(state.pool.spec.queues)
+        ]
         if states:
             self._serve(site, states, self.clock())
 
     def _follow(self, site: Site) -> None:
         """Ask for news of the queues whose pools are at zero."""
         names: set[str] = set()
-        for state in self.pools:
-            if state.access is not None and state.access.key == site.key and state.pool is not None:
-                live = state.deployment
-                if live is not None and live.replicas == 0:
-                    names.update(state.pool.spec.queues)
+        for state in site.states:
+            live = state.own
+            if state.pool is not None and live is not None and live.replicas == 0:
+                names.update(state.pool.spec.queues)
         site.watch.follow(names)
-
-    # Where a pool's Redis is
-    async def _resolve(self, state: PoolState) -> None:
-        pool = state.pool
-        try:
-            if pool is None or pool.spec.redis is None or not self.leads():
-                return
-            needed = refs(pool.spec.redis)
-            ails = state.redis_since is not None or state.access_trouble is not None
-            newer = self.clock() - 1.0 if ails else state.changed_at
-            values, salt = await self.vault.values(state.about.namespace, needed, newer_than=newer)
-            found = access(pool.spec.redis, values)
-            if state.pool is not pool:
-                return  # changed meanwhile; resolve_at is due again
-            if state.access is None or state.access.key != found.key or state.salt != salt:
-                state.access, state.salt, state.wanted = found, salt, None
-                self.soon()
-            state.access_trouble, state.resolve_wait = None, 0.0
-            state.resolve_at = self.clock() + self.vault.fresh_s if needed else float("inf")
-        except SourceError as error:
-            self._unresolved(state, Trouble("SourceMissing", str(error)))
-        except KubeError as error:
-            self.metrics.failed("kubernetes")
-            self._unresolved(state, state.access_trouble if state.access is None else None)
-            log.warning("%s/%s: %s", *state.key, error)
-        finally:
-            state.resolving = False
-
-    def _unresolved(self, state: PoolState, trouble: Trouble | None) -> None:
-        if trouble is not None:
-            if state.access_trouble is None:
-                self.events.note(state.about, "Warning", trouble.reason, trouble.message)
-                log.warning("%s/%s: %s", *state.key, trouble.message)
-            state.access, state.access_trouble, state.look_at = None, trouble, 0.0
-        state.resolve_wait = min(max(_SECRET_AGAIN_S, 2 * state.resolve_wait), _SECRET_LONGEST_S)
-        state.resolve_at = self.clock() + state.resolve_wait
 
     # The dead
     def died(self, death: Death) -> None:
@@ -365,7 +377,7 @@ class Loop:
         try:
             if state.access is not None:
                 site = self.sites.get(state.access)
-                await self.hands.bury(site.client, state, death.pod, death.reason, death.begun_before)
+                await self.hands.bury(site, state, death.pod, death.reason, death.begun_before)
         except StoreError as error:
             self.metrics.failed("redis")
             log.warning("jobs of pod %s are found when their leases end: %s", death.pod.name, error)

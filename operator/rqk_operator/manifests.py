@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from rqk.autoscale.model import KIND, Abandoned, NetworkPolicy, Pool, Worker
 from rqk.errors import BadPool
@@ -18,6 +19,7 @@ Manifest = dict[str, Any]
 # Of the grace period, the worker keeps this much back for writing and saying goodbye.
 FAREWELL_S = 5
 _WAIT_FOR_REDIS_S = 60
+_REDIS_PORT = 6379
 _START_S = 600  # for Redis to come up and modules to be imported
 
 _TEMPLATE_DEFAULTS: Manifest = {
@@ -61,7 +63,7 @@ def deployment(pool: Pool, redis_fingerprint: str) -> Manifest:
     if worker.image is None:
         raise BadPool("spec.worker.image: needed on Kubernetes: an image with your code and rqk in it")
     given = pool.spec.template or {}
-    _check_template(given)
+    _check_template(given, worker)
     under = merged(_template_defaults(worker), given)
     template = merged(under, _template(pool, worker.image, redis_fingerprint))
     manifest: Manifest = {
@@ -129,7 +131,7 @@ def _child(pool: Pool, api: str, kind: str, spec: Manifest) -> Manifest:
     return {"apiVersion": api, "kind": kind, "metadata": _metadata(pool), "spec": spec}
 
 
-def _check_template(template: Mapping[str, Any]) -> None:
+def _check_template(template: Mapping[str, Any], worker: Worker) -> None:
     """Shapes that merging relies on; everything else is for the API server to judge."""
     unknown = sorted(set(template) - {"metadata", "spec"})
     if unknown:
@@ -142,15 +144,19 @@ def _check_template(template: Mapping[str, Any]) -> None:
         items = spec.get(name, [])
         if not isinstance(items, list) or not all(isinstance(it, Mapping) and it.get("name") for it in items):
             raise BadPool(f"spec.template.spec.{name}: must be a list of objects, each with a name")
+    if worker.command is None and any(it["name"] == CONTAINER and it.get("args") for it in spec.get("containers", [])):
+        # They would be taken for names of queues.
+        raise BadPool(f"spec.template.spec.containers[{CONTAINER}].args: only together with spec.worker.command")
 
 
 def _template_defaults(worker: Worker) -> Manifest:
     """What the pool's own template may change."""
-    container: Manifest = {"name": CONTAINER, "securityContext": _CONTAINER_SECURITY}
+    scratch = {"name": "tmp", "mountPath": "/tmp"}
+    container: Manifest = {"name": CONTAINER, "securityContext": _CONTAINER_SECURITY, "volumeMounts": [scratch]}
     if worker.command is None:
         container |= _probes()
-    scratch = {"name": "tmp", "emptyDir": {}}
-    return {"spec": {**_TEMPLATE_DEFAULTS, "containers": [container], "volumes": [scratch]}}
+    volume = {"name": "tmp", "emptyDir": {}}
+    return {"spec": {**_TEMPLATE_DEFAULTS, "containers": [container], "volumes": [volume]}}
 
 
 def _probes() -> Manifest:
@@ -194,8 +200,9 @@ def _container(pool: Pool, image: str, found: Mounts) -> Manifest:
         "name": CONTAINER,
         "image": image,
         "env": merged(variables, [*_identity(), *found.env]),
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *found.mounts],  # noqa: S108 - the container's own
     }
+    if found.mounts:
+        container["volumeMounts"] = list(found.mounts)
     if worker.command is not None:
         container["command"] = list(worker.command)
     else:
@@ -257,6 +264,16 @@ def _redis_ports(pool: Pool) -> list[int]:
     if redis is None:
         return []
     if redis.sentinel is not None:
-        return sorted({int(address.rpartition(":")[2]) for address in redis.sentinel.addresses} | {6379})
-    port = (redis.url or "").rpartition("@")[2].partition("//")[2].partition("/")[0].rpartition(":")[2]
-    return [int(port) if port.isdigit() else 6379]
+        return sorted({int(address.rpartition(":")[2]) for address in redis.sentinel.addresses} | {_REDIS_PORT})
+    url = urlsplit(redis.url or "")
+    if url.scheme == "unix":
+        return []
+    # Of Sentinels there may be several, and the servers behind them are not named.
+    found = {_port(address) for address in url.netloc.rpartition("@")[2].split(",")}
+    return sorted(found | {_REDIS_PORT} if url.scheme.endswith("+sentinel") else found)
+
+
+def _port(address: str) -> int:
+    """Of ``host``, ``host:6380`` or ``[::1]:6380``."""
+    port = address.rpartition("]")[2].rpartition(":")[2]
+    return int(port) if port.isdecimal() else _REDIS_PORT

@@ -5,44 +5,53 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# The fields by which members of a list are told apart; in this order, the first one that all of them have.
-_IDENTITIES = ("name", "mountPath", "containerPort", "key")
+# What tells the members of a list apart, by the name of the list, as Kubernetes has it; of all others it is the name.
+_KEYS = {
+    "volumeMounts": ("mountPath",),  # one volume may be mounted at several places
+    "volumeDevices": ("devicePath",),
+    "ports": ("containerPort", "protocol"),
+    "hostAliases": ("ip",),
+    "topologySpreadConstraints": ("topologyKey", "whenUnsatisfiable"),
+}
+_DEFAULTS = {"protocol": "TCP"}
 # Of these an object has one at most: the upper one's takes the place of the lower one's.
-_ONE_OF = (
-    frozenset({"value", "valueFrom"}),
-    frozenset({"emptyDir", "configMap", "secret", "persistentVolumeClaim", "hostPath", "projected", "downwardAPI"})
-    | {"ephemeral", "csi", "nfs", "image", "iscsi"},
+_VALUES = frozenset({"value", "valueFrom"})
+_VOLUMES = frozenset(
+    {"emptyDir", "configMap", "secret", "persistentVolumeClaim", "hostPath", "projected", "downwardAPI"}
+    | {"ephemeral", "csi", "nfs", "image", "iscsi"}
 )
+_HANDLERS = frozenset({"httpGet", "exec", "tcpSocket", "grpc"})  # of probes and lifecycle hooks
 
 
-def merged(under: Any, over: Any) -> Any:
-    """``over`` on top of ``under``; neither is changed. Lists without identities are replaced as a whole."""
+def merged(under: Any, over: Any, field: str = "") -> Any:
+    """``over`` on top of ``under``; neither is changed. Lists whose members cannot be told apart are replaced as a whole.
+
+    ``field`` is the name that a list has in its object.
+    """
     if isinstance(under, Mapping) and isinstance(over, Mapping):
         kept = {key: value for key, value in under.items() if key in over or not _ousted(key, over)}
-        return {key: merged(kept.get(key), over[key]) if key in over else kept[key] for key in (*kept, *over)}
+        return {key: merged(kept.get(key), over[key], key) if key in over else kept[key] for key in (*kept, *over)}
     if isinstance(under, list) and isinstance(over, list):
-        return _lists(under, over)
+        return _lists(under, over, field)
     return under if over is None else over
 
 
 def _ousted(key: str, over: Mapping[str, Any]) -> bool:
-    return "name" in over and any(key in group and group.intersection(over) for group in _ONE_OF)
+    groups = (_VALUES, _VOLUMES, _HANDLERS) if "name" in over else (_HANDLERS,)
+    return any(key in group and not group.isdisjoint(over) for group in groups)
 
 
-def _lists(under: list[Any], over: list[Any]) -> list[Any]:
-    identity = _identity([*under, *over])
-    if identity is None:
+def _lists(under: list[Any], over: list[Any], field: str) -> list[Any]:
+    keys = _KEYS.get(field, ("name",))
+    if not all(isinstance(item, Mapping) and keys[0] in item for item in (*under, *over)):
         return over or under
-    upper = {item[identity]: item for item in over}
-    lower = {item[identity]: item for item in under}
+    upper = {_identity(item, keys): item for item in over}
+    lower = {_identity(item, keys): item for item in under}
     # Ours first: environment variables may refer to earlier ones only.
-    return [merged(lower.get(name), item) for name, item in upper.items()] + [
-        item for name, item in lower.items() if name not in upper
+    return [merged(lower.get(which), item) for which, item in upper.items()] + [
+        item for which, item in lower.items() if which not in upper
     ]
 
 
-def _identity(items: list[Any]) -> str | None:
-    for name in _IDENTITIES:
-        if items and all(isinstance(item, Mapping) and name in item for item in items):
-            return name
-    return None
+def _identity(item: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[object, ...]:
+    return tuple(item.get(key, _DEFAULTS.get(key)) for key in keys)

@@ -118,8 +118,10 @@ def _add(families: dict[Family, GaugeMetricFamily], state: PoolState) -> None:
         families[catalogue.LIMITS].add_metric([*where, "max"], scaling.max_replicas)
         if scaling.target_wait_seconds is not None:
             families[catalogue.TARGET_WAIT].add_metric(where, scaling.target_wait_seconds)
-    if state.redis_known:
-        families[catalogue.REDIS_UP].add_metric(where, 0 if state.redis_since is not None else 1)
+    if state.redis_known or state.access_trouble is not None:
+        families[catalogue.REDIS_UP].add_metric(
+            where, 0 if state.redis_since is not None or state.access_trouble is not None else 1
+        )
 
 
 def _replicas(state: PoolState) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import Any
 
 from rqk.autoscale.decide import Decision, History, Observation
 from rqk.autoscale.manifest import check_for_cluster, parse_pool
-from rqk.autoscale.model import Pool
+from rqk.autoscale.model import PAUSED_ANNOTATION, Pool
 from rqk.errors import BadPool
 from rqk_operator.events import About
 from rqk_operator.retire import Memory
@@ -22,6 +23,7 @@ from rqk_operator.views import DeploymentView, PodView
 log = logging.getLogger("rqk.operator")
 
 Key = tuple[str, str]  # namespace, name
+Version = tuple[str, int | None, str | None]  # uid, generation, the annotation that pauses
 
 
 @dataclass(slots=True)
@@ -38,6 +40,7 @@ class PoolState:
     # What there is
     pods: dict[str, PodView] = field(default_factory=dict)
     deployment: DeploymentView | None = None
+    lost_size: int = 0  # replicas of a Deployment that somebody deleted
     # Where its Redis is
     access: Access | None = None
     salt: str = ""
@@ -66,6 +69,7 @@ class PoolState:
     conflict: Trouble | None = None
     children_trouble: Trouble | None = None
     failing: Trouble | None = None
+    stumbling: Trouble | None = None  # what was to be written was refused again and again
     failing_until: float = 0.0
     last_scale: datetime | None = None
     task: asyncio.Task[None] | None = None  # at work on it
@@ -74,11 +78,33 @@ class PoolState:
     # What was reported
     status: Mapping[str, Any] = field(default_factory=dict)
     status_at: float = float("-inf")
+    status_version: int = 0  # the pool's resourceVersion at that time
 
     @property
     def key(self) -> Key:
         """Namespace and name."""
         return self.about.namespace, self.about.name
+
+    @property
+    def version(self) -> Version:
+        """Changes with its spec, and when it is another pool of the same name."""
+        return self.about.uid, self.generation, _notes(self).get(PAUSED_ANNOTATION)
+
+    def take_over(self) -> None:
+        """We lead from now on: what we saw when we last did, if ever, says nothing about what others did since."""
+        self.memory = Memory()
+        self.look_at = self.resolve_at = self.not_before = 0.0
+
+    @property
+    def own(self) -> DeploymentView | None:
+        """The Deployment, unless it still belongs to a deleted pool of this name."""
+        live = self.deployment
+        return live if live is not None and live.owner in ("", self.about.uid) else None
+
+    @property
+    def size_now(self) -> int:
+        """The Deployment's number of replicas; of one that was deleted, the last one."""
+        return self.own.replicas if self.own is not None else self.lost_size
 
 
 class Pools:
@@ -89,7 +115,8 @@ class Pools:
     ) -> None:
         self._changed, self._left, self._clock = changed, left, clock
         self._all: dict[Key, PoolState] = {}
-        self._departed: dict[str, PoolState] = {}  # by uid
+        self._departed: dict[str, PoolState] = {}  # those whose pods are still there, by the pods' uids
+        self._homes: dict[str, Key] = {}  # of each pod, by its uid
         # What came before its pool did.
         self._pods: dict[Key, dict[str, PodView]] = {}
         self._deployments: dict[Key, DeploymentView] = {}
@@ -103,6 +130,11 @@ class Pools:
     def get(self, key: Key) -> PoolState | None:
         """The pool of this name."""
         return self._all.get(key)
+
+    def version(self, key: Key) -> Version | None:
+        """What is known of the pool of this name; None if nothing is."""
+        state = self._all.get(key)
+        return state.version if state is not None else None
 
     def remember(self, body: Mapping[str, Any]) -> None:
         """A pool as the API server has it now. Most calls are echoes of our own status writes and change nothing."""
@@ -119,12 +151,14 @@ class Pools:
         notes = meta.get("annotations") or {}
         if known is not None:
             known.told_at = self._clock()
+            self._adopt(known, body)
         if known is not None and known.generation == meta.get("generation") and _notes(known) == notes:
             return
         pool, trouble = _parsed(body)
         if known is None:
             known = PoolState(about, pool, meta.get("generation"), told_at=self._clock())
-            self._resume(known, body.get("status") or {})
+            self._resume(known)
+            self._adopt(known, body)
             self._all[key] = known
         else:
             known.changed_at = self._clock()
@@ -137,37 +171,52 @@ class Pools:
         if state is None:
             return
         state.gone = True
-        if state.pods:
-            self._departed[state.about.uid] = state
+        self._departed |= dict.fromkeys(state.pods, state)
         self._left(state)
 
     def pod(self, pod: PodView) -> tuple[PoolState | None, PodView | None]:
-        """Keep a pod; returns its pool and what was known of the pod before."""
-        state = self._owner(pod)
-        if state is None:
-            self._pods.setdefault((pod.namespace, pod.pool), {})[pod.uid] = pod
-            return None, None
-        before = state.pods.get(pod.uid)
-        state.pods[pod.uid] = pod
-        return state, before
+        """Keep a pod; returns its pool and what was known of the pod before.
 
-    def pod_gone(self, namespace: str, uid: str) -> tuple[PoolState | None, PodView | None]:
+        One that was made for a pool that is deleted stays that pool's; a new pool of the same name knows it as well,
+        since it may take over the Deployment (``kubectl delete --cascade=orphan``).
+        """
+        key = (pod.namespace, pod.pool)
+        self._homes[pod.uid] = key
+        state, departed = self._all.get(key), self._departed.get(pod.uid)
+        if state is None and departed is None:
+            self._pods.setdefault(key, {})[pod.uid] = pod
+            return None, None
+        before = None
+        for one in (state, departed):
+            if one is not None:
+                before = one.pods.get(pod.uid, before)
+                one.pods[pod.uid] = pod
+        if state is not None and (before is None or (before.active, before.ready) != (pod.active, pod.ready)):
+            state.look_at = 0.0
+        return departed or state, before
+
+    def pod_gone(self, uid: str) -> tuple[PoolState | None, PodView | None]:
         """Drop a pod; returns its pool and what was known of it."""
-        for state in (*self._candidates(namespace), *self._departed.values()):
-            if uid in state.pods:
-                pod = state.pods.pop(uid)
-                if state.gone and not state.pods:
-                    self._departed.pop(state.about.uid, None)
-                return state, pod
-        for early in self._pods.values():
+        key = self._homes.pop(uid, None)
+        state, departed = self._all.get(key) if key is not None else None, self._departed.pop(uid, None)
+        pod = None
+        for one in (state, departed):
+            if one is not None:
+                pod, one.look_at = one.pods.pop(uid, pod), 0.0
+        early = self._pods.get(key) if key is not None else None
+        if key is not None and early is not None:
             early.pop(uid, None)
-        return None, None
+            if not early:
+                del self._pods[key]
+        return departed or state, pod
 
     def deployment(self, view: DeploymentView) -> PoolState | None:
         """Keep a Deployment, unless a newer state of it is known."""
+        if view.name != view.pool:
+            return None  # no pool's: somebody gave it the label
         key = (view.namespace, view.pool)
         state = self._all.get(key)
-        if state is None or view.name != state.about.name:
+        if state is None:
             self._deployments[key] = view
             return None
         known = state.deployment
@@ -181,29 +230,37 @@ class Pools:
         state = self._all.get((namespace, name))
         if state is None or state.deployment is None or state.deployment.uid != uid:
             return None
+        state.lost_size = state.size_now
         state.deployment = None
         return state
 
-    def _owner(self, pod: PodView) -> PoolState | None:
-        state = self._all.get((pod.namespace, pod.pool))
-        if state is not None:
-            return state
-        return next((it for it in self._departed.values() if pod.uid in it.pods), None)
-
-    def _candidates(self, namespace: str) -> Iterator[PoolState]:
-        return (state for state in self._all.values() if state.about.namespace == namespace)
-
-    def _resume(self, state: PoolState, status: Mapping[str, Any]) -> None:
-        """A pool that is new to us: with what came earlier, and what was reported about it before we started."""
-        state.pods = self._pods.pop(state.key, {})
+    def _resume(self, state: PoolState) -> None:
+        """A pool that is new to us: with what came earlier."""
+        left = {uid: it.pods[uid] for uid, it in self._departed.items() if it.key == state.key}
+        state.pods = left | self._pods.pop(state.key, {})
         state.deployment = self._deployments.pop(state.key, None)
-        state.status = status
-        inputs = (status.get("lastDecision") or {}).get("inputs") or {}
-        try:
-            seconds = float(inputs["jobSeconds"])
-        except (KeyError, ValueError):
+
+    @staticmethod
+    def _adopt(state: PoolState, body: Mapping[str, Any]) -> None:
+        """What was reported about it by whoever led before us; echoes of what we wrote ourselves are older than that."""
+        version = int(body["metadata"].get("resourceVersion") or 0)
+        if version <= state.status_version:
             return
-        state.history = History.resumed(service_seconds=seconds)
+        state.status, state.status_version = body.get("status") or {}, version
+        if state.decision is None:  # we have not led yet
+            inputs = (state.status.get("lastDecision") or {}).get("inputs") or {}
+            with contextlib.suppress(KeyError, ValueError):
+                state.history = History.resumed(service_seconds=float(inputs["jobSeconds"]))
+
+
+def version_of(meta: Mapping[str, Any]) -> Version:
+    """From the metadata of a pool."""
+    return meta["uid"], meta.get("generation"), (meta.get("annotations") or {}).get(PAUSED_ANNOTATION)
+
+
+def missed(known: Mapping[Key, Version], there: Mapping[Key, Version]) -> tuple[Key, ...]:
+    """Those of which we do not know what the API server knows."""
+    return tuple(sorted(key for key in known.keys() | there.keys() if known.get(key) != there.get(key)))
 
 
 def _notes(state: PoolState) -> Mapping[str, str]:

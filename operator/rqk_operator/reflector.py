@@ -14,6 +14,7 @@ from rqk_operator.kube import Kube
 log = logging.getLogger("rqk.operator")
 
 Object = Mapping[str, Any]
+_BREATH_S = 0.1
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 15.0
 
 
@@ -51,6 +52,7 @@ class Reflector:
                 async for event in self._kube.watch(self._path, version, labelSelector=self._selector):
                     version = self._take(event)
                     wait = _FIRST_WAIT_S
+                await asyncio.sleep(_BREATH_S)  # a server or proxy that ends each watch at once
             except KubeError as error:
                 if error.status == 410:
                     log.info("the watch of %s is too old, listing anew", self._path)

@@ -29,6 +29,7 @@ _PHASES = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 Rank = tuple[bool, int, bool, int]
 _FIRST: Rank = (False, 0, False, LOWEST_COST)
+_SPEAKERS = (Duty.STARTING, Duty.IDLE, Duty.RETIRING, Duty.BUSY)  # of several workers in a pod, the last one counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,18 +97,24 @@ class Directory:
 
     def __init__(self, workers: Iterable[WorkerSnapshot]) -> None:
         self._by_name: dict[str, WorkerSnapshot] = {}
-        self._by_host: dict[str, WorkerSnapshot] = {}
+        self._by_host: dict[str, list[WorkerSnapshot]] = {}
         self._by_queue: dict[str, list[WorkerSnapshot]] = {}
         for worker in workers:
             self._by_name[worker.name] = worker
             if worker.hostname:
-                self._by_host[worker.hostname] = worker
+                self._by_host.setdefault(worker.hostname, []).append(worker)
             for queue in worker.queues:
                 self._by_queue.setdefault(queue, []).append(worker)
 
     def of(self, pod: PodView) -> WorkerSnapshot | None:
-        """The worker in a pod. Those of another make choose their own names, but a pod's host name is its own name."""
-        return self._by_name.get(pod.worker) or self._by_host.get(pod.hostname)
+        """The worker in a pod. Those of another make choose their own names, but a pod's host name is its own name.
+
+        Of several (a pool of processes, records of processes that died) a busy one speaks for all.
+        """
+        found = self._by_name.get(pod.worker)
+        if found is None and (there := self._by_host.get(pod.hostname)):
+            found = max(there, key=lambda worker: _SPEAKERS.index(duty(worker)))
+        return found
 
     def around(self, queues: Iterable[str], pods: Iterable[PodView]) -> tuple[WorkerSnapshot, ...]:
         """Whoever serves one of these queues or lives in one of these pods."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from rqk.autoscale.decide import Decision, decide
+from rqk.autoscale.decide import Decision, Reason, decide
 from rqk.autoscale.model import Pool
 from rqk.autoscale.observe import observe
 from rqk.store.snapshot import Snapshot
@@ -19,6 +19,7 @@ from rqk_operator.views import DeploymentView, Ended, PodView
 REDIS_PATIENCE_S = 3.0  # a Redis that hiccups for less than this is not reported
 FAILING_S = 30.0  # a pod that starts again and again is trouble in between, too
 QUIET_S = 10.0  # between looks at a pool at zero, of whose queues news would come
+_HELD = frozenset({Reason.PAUSED, Reason.SUSPENDED, Reason.UNREADABLE})
 # Containers wait for these reasons while all is well.
 _PASSING = frozenset({"", "ContainerCreating", "PodInitializing"})
 _SAME = {"ErrImagePull": "ImagePullBackOff", "CreateContainerError": "CreateContainerConfigError"}
@@ -28,7 +29,7 @@ def consider(
     state: PoolState, pool: Pool, snapshot: Snapshot | None, directory: Directory, now: float, epoch: float
 ) -> tuple[Decision, Plan, list[Mate]]:
     """Decide. ``snapshot`` is None if the pool's Redis did not answer; ``now`` is monotonic, ``epoch`` the wall clock."""
-    current = state.deployment.replicas if state.deployment is not None else 0
+    current, live = state.size_now, state.own
     mates = crew(state.pods.values(), directory, epoch)
     mine = {mate.worker.name for mate in mates if mate.worker is not None}
     if snapshot is not None:
@@ -39,16 +40,18 @@ def consider(
     if decision.change:
         state.shrinking = decision if decision.change < 0 else None
     # Blind, nothing is done: who is busy is not known either.
-    if snapshot is None or pool.spec.scaling.dry_run or state.deployment is None:
+    if snapshot is None or pool.spec.scaling.dry_run or live is None:
         return decision, Plan(memory=state.memory), mates
-    probed, failing = pool.spec.worker.command is None, bool(state.deployment.failure)
-    steps = plan(current, decision.replicas, mates, state.memory, probed=probed, failing=failing)
+    probed, failing = pool.spec.worker.command is None, bool(live.failure)
+    # A size that is held is held with those who were about to leave: their retirement is taken back.
+    wanted = current if decision.reason in _HELD else decision.replicas
+    steps = plan(current, wanted, mates, state.memory, probed=probed, failing=failing)
     return decision, steps, mates
 
 
 def next_look(state: PoolState, snapshot: Snapshot | None, now: float, *, heard: bool) -> float:
     """When to look at the pool again at the latest; 0 is the next round. ``heard``: news of its queues would come."""
-    seen, live = state.observed, state.deployment
+    seen, live = state.observed, state.own
     quiet = (
         heard
         and snapshot is not None
@@ -130,7 +133,7 @@ def status_of(
         template_note=state.template_note,
         redis=state.access_trouble or state.redis,
         redis_known=state.redis_known,
-        failing=state.failing or state.children_trouble,
+        failing=state.failing or state.stumbling or state.children_trouble,
         conflict=state.conflict,
         push=push,
         last_scale=state.last_scale,

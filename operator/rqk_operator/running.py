@@ -22,7 +22,7 @@ from rqk_operator.lease import Leader
 from rqk_operator.loop import Death, Loop
 from rqk_operator.metrics import OperatorMetrics
 from rqk_operator.names import POOL_LABEL, POOLS, POOLS_API
-from rqk_operator.pools import Pools, PoolState
+from rqk_operator.pools import Key, Pools, PoolState, Version, missed, version_of
 from rqk_operator.reflector import Object, Reflector
 from rqk_operator.rules import cause_of_death
 from rqk_operator.settings import Settings
@@ -34,6 +34,8 @@ log = logging.getLogger("rqk.operator")
 _STUCK_S = 30.0  # a loop that has not turned for so long is stuck
 _AUDIT_S = 120.0  # between comparisons of the pools that we know with those that there are
 _CRD_S = 2.0
+_SYNC_S = 0.05
+_AGAIN_S = 2.0
 
 
 class Operator:
@@ -44,7 +46,7 @@ class Operator:
         self.pools = Pools(self._pool_changed, self._pool_left, clock)
         self.metrics = OperatorMetrics(lambda: self.pools if self.leads() else ())
         self.events = Events(kube, clock, settings.identity)
-        self.children = Children(kube, self.pools, self.events, settings.namespaces, clock)
+        self.children = Children(kube, self.pools, settings.namespaces, clock)
         self.leader = Leader(
             kube.express(), settings.lease_namespace, settings.lease_name, settings.identity, clock, self.metrics.leads
         )
@@ -173,14 +175,13 @@ class Operator:
 
     async def _sync(self) -> None:
         """Wait until all pools, pods and Deployments that there are have been seen; from then on, compare now and then."""
-        there = await self._pools_there()
+        there, listed_at = await self._patiently_listed(), self.clock()
         while any(self.pools.get(key) is None for key in there):
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(_SYNC_S)
             if self.stop.is_set():
                 return
-            # One that was deleted since would never come.
-            if any(self.pools.get(key) is None for key in there):
-                there = there if len(there) > len(self.pools) + 50 else await self._pools_there()
+            if self.clock() - listed_at > _AGAIN_S:  # one that was deleted since would never come
+                there, listed_at = await self._patiently_listed(), self.clock()
         for reflector in self._reflectors:
             await reflector.synced.wait()
         self.synced = True
@@ -190,30 +191,43 @@ class Operator:
             await asyncio.sleep(_AUDIT_S)
             await self._compare()
 
+    async def _patiently_listed(self) -> dict[Key, Version]:
+        while True:
+            try:
+                return await self._pools_there()
+            except KubeError as error:
+                if not error.is_passing:
+                    raise
+                log.warning("the pools could not be listed: %s; again in %.0f s", error, _AGAIN_S)
+                await asyncio.sleep(_AGAIN_S)
+
     async def _compare(self) -> None:
-        """A watch may have missed a deletion; kopf does not look back."""
-        known = {state.key: state.about.uid for state in self.pools}
+        """A watch may have missed something; kopf does not look back."""
+        known = {state.key: state.version for state in self.pools}
         try:
             there = await self._pools_there()
+            for key in missed(known, there):
+                # One that is gone, is another one, has just changed, or was not seen: what it is now counts.
+                body = await self.kube.find(path_of(POOLS_API, POOLS, *key))
+                before = self.pools.version(key)
+                if body is not None:
+                    self.pools.remember(body)
+                else:
+                    self.pools.forget(key)
+                if before != self.pools.version(key):
+                    log.warning("%s/%s has changed, and the watch did not say so", *key)
         except KubeError as error:
-            log.warning("the pools could not be listed: %s", error)
-            return
-        for key, uid in known.items():
-            state = self.pools.get(key)
-            if there.get(key) != uid and state is not None and state.about.uid == uid:
-                log.warning("%s/%s is gone, and nobody said so", *key)
-                self.pools.forget(key)
+            log.warning("the pools could not be compared: %s", error)
 
-    async def _pools_there(self) -> dict[tuple[str, str], str]:
-        found: dict[tuple[str, str], str] = {}
+    async def _pools_there(self) -> dict[Key, Version]:
+        found: dict[Key, Version] = {}
         for namespace in self.settings.namespaces or (None,):
             path = path_of(POOLS_API, POOLS, namespace)
             async for page in self.kube.pages(path, light=True):
-                found |= {
-                    _key(it): it["metadata"]["uid"]
-                    for it in page.get("items") or ()
-                    if "deletionTimestamp" not in it["metadata"]
-                }
+                for it in page.get("items") or ():
+                    meta = it["metadata"]
+                    if "deletionTimestamp" not in meta:
+                        found[meta["namespace"], meta["name"]] = version_of(meta)
         return found
 
     # What the watches say
@@ -230,15 +244,11 @@ class Operator:
         pod = pod_view(item)
         state, before = self.pools.pod(pod)
         if state is not None:
-            if before is None or (before.active, before.ready) != (pod.active, pod.ready):
-                state.look_at = 0.0
             self._mourn(state, before, pod, gone=False)
 
     def _pod_gone(self, item: Object) -> None:
-        meta = item["metadata"]
-        state, before = self.pools.pod_gone(meta["namespace"], meta["uid"])
+        state, before = self.pools.pod_gone(item["metadata"]["uid"])
         if state is not None and before is not None:
-            state.look_at = 0.0
             last = pod_view(item) if "status" in item else before
             self._mourn(state, before, last, gone=True)
 
@@ -266,10 +276,6 @@ async def _ended(*tasks: asyncio.Future[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _key(item: Object) -> tuple[str, str]:
-    return item["metadata"]["namespace"], item["metadata"]["name"]
 
 
 async def operate(settings: Settings) -> None:

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from rqk.errors import StoreError, StoreRefused
 from rqk.store.aio import Remote, remote
@@ -15,6 +17,7 @@ from rqk.store.connect import Client, connect
 from rqk.store.observer import Observer
 from rqk.store.snapshot import Snapshot
 from rqk.store.watch import QueueWatch
+from rqk_operator.pools import PoolState
 from rqk_operator.sources import Access, with_query
 from rqk_operator.status import Trouble
 
@@ -22,6 +25,9 @@ log = logging.getLogger("rqk.operator")
 
 LOOK_S = 8.0  # a look that takes longer has failed
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 10.0
+_THREADS = 2
+
+T = TypeVar("T")
 
 
 class Site:
@@ -44,6 +50,10 @@ class Site:
         self.observer = Observer(self._remote)
         self.watch = QueueWatch(self._remote, lambda names: news(self, names))
         self._client: Client | None = None
+        # Its own: one server that hangs must not use up the threads that others wait for.
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="rqk-redis")
+        self.asking = 0
+        self.states: Sequence[PoolState] = ()  # the pools on it, as of the last round
         self._listening = asyncio.create_task(self.watch.run())
         self.task: asyncio.Task[None] | None = None  # the round that is under way
         self.woken: set[str] = set()  # queues with news
@@ -53,12 +63,15 @@ class Site:
         self._wait = _FIRST_WAIT_S
         self.looks = 0
 
-    @property
-    def client(self) -> Client:
-        """A blocking client, for rare steps that run in a thread."""
+    async def ask(self, work: Callable[[Client], T]) -> T:
+        """What ``work`` answers: rare steps that block, in a thread."""
         if self._client is None:
             self._client = connect(self._url)
-        return self._client
+        self.asking += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work, self._client)
+        finally:
+            self.asking -= 1
 
     async def look(self, queues: Iterable[str]) -> Snapshot | None:
         """A snapshot, or None with :attr:`trouble` set. After a failure the server is asked less and less often."""
@@ -89,6 +102,7 @@ class Site:
             await self._remote.close()
         if self._client is not None:
             await asyncio.to_thread(self._client.close)
+        self._threads.shutdown(wait=False)
         self._files.cleanup()
 
 
@@ -115,7 +129,9 @@ class Sites:
 
     def keep(self, wanted: set[str]) -> None:
         """Close those whose key is not wanted."""
-        for key in [key for key, site in self._all.items() if key not in wanted and site.task is None]:
+        for key in [
+            key for key, site in self._all.items() if key not in wanted and site.task is None and not site.asking
+        ]:
             closing = asyncio.create_task(self._all.pop(key).close())
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)

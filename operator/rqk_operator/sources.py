@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -31,18 +31,20 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """All that it takes to connect. ``files`` are for TLS, by the name of redis-py's URL parameter."""
+    """All that it takes to connect. ``files`` are for TLS, by the name of redis-py's URL parameter.
 
-    url: str
-    files: Mapping[str, bytes]
+    ``key`` is the same for pools that share a server and a login.
+    """
 
-    @property
-    def key(self) -> str:
-        """The same for pools that share a server and a login."""
+    url: str = field(repr=False)
+    files: Mapping[str, bytes] = field(repr=False)
+    key: str = field(init=False)  # kept, since each round asks for it for each pool
+
+    def __post_init__(self) -> None:
         digest = hashlib.sha256(self.url.encode())
         for name, content in sorted(self.files.items()):
             digest.update(name.encode() + b"\0" + content + b"\0")
-        return digest.hexdigest()
+        object.__setattr__(self, "key", digest.hexdigest())
 
     def fingerprint(self, salt: str) -> str:
         """Shown on pods: changes with the content, tells nothing about it to whoever does not know ``salt``."""
@@ -85,6 +87,10 @@ def access(redis: Redis, values: Mapping[Ref, bytes]) -> Access:
     elif redis.url_from is not None:
         source = redis.url_from.secret_key_ref
         url = _text(Ref("Secret", source.name, source.key), values)
+        if redis.tls is not None and not url.startswith("rediss"):
+            raise SourceError(
+                f"key {source.key} of Secret {source.name} is no rediss:// URL, which spec.redis.tls needs"
+            )
     else:
         url = redis.url or ""
     if redis.tls is not None and redis.tls.insecure_skip_verify:

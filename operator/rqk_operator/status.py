@@ -85,6 +85,22 @@ def worth_writing(before: Mapping[str, Any], after: Mapping[str, Any]) -> Litera
     return "later" if _weighty(before) == _weighty(after) else "now"
 
 
+def news(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Trouble, ...]:
+    """What has become wrong from one to the other, each thing once; for events."""
+    known = {(it["type"], it["reason"]) for it in before.get("conditions") or () if _is_bad(it)}
+    found: dict[str, Trouble] = {}
+    for it in after.get("conditions") or ():
+        if _is_bad(it) and (it["type"], it["reason"]) not in known:
+            found.setdefault(it["reason"], Trouble(it["reason"], it["message"]))
+    return tuple(found.values())
+
+
+def _is_bad(condition: Mapping[str, Any]) -> bool:
+    if condition["type"] == "ScalingActive":
+        return str(condition["reason"]) == "Unreadable"  # the others are wishes, or Redis' fault and told as such
+    return (condition["status"], condition["type"] == "ScalingLimited") == ("False", False)
+
+
 def merge_patch(before: Any, after: Any) -> Any:
     """The JSON merge patch that leads from one to the other."""
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):

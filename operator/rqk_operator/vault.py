@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ class Vault:
     def __init__(self, kube: Kube, clock: Callable[[], float]) -> None:
         self._kube, self._clock = kube, clock
         self._read: dict[tuple[str, str, str], _Read] = {}
+        self._reading: dict[tuple[str, str, str], tuple[float, asyncio.Future[_Read]]] = {}  # since when
 
     @property
     def fresh_s(self) -> float:
@@ -60,19 +62,31 @@ class Vault:
             salts.append(read.uid)
         return found, " ".join(sorted(set(salts)))
 
-    def drop(self, namespace: str, refs: tuple[Ref, ...]) -> None:
-        """Nobody needs these any more, as far as one pool knows; another one reads them again."""
-        for ref in refs:
-            self._read.pop((namespace, ref.kind, ref.name), None)
+    def due(self, namespace: str, refs: tuple[Ref, ...]) -> float:
+        """The moment of the clock from which on the oldest of these is not believed any more."""
+        read = (self._read.get((namespace, ref.kind, ref.name)) for ref in refs)
+        return min((it.at for it in read if it is not None), default=self._clock()) + self.fresh_s
+
+    def prune(self) -> None:
+        """Forget what no pool has asked for in a long time: nothing of a Secret is kept for longer than it is needed."""
+        old = self._clock() - 3 * self.fresh_s
+        self._read = {key: read for key, read in self._read.items() if read.at > old}
 
     async def _get(self, namespace: str, ref: Ref, newer_than: float) -> _Read:
         key = (namespace, ref.kind, ref.name)
-        known = self._read.get(key)
-        now = self._clock()
+        known, now = self._read.get(key), self._clock()
         if known is not None and known.at > newer_than and now - known.at < self.fresh_s:
             return known
-        read = await self._fetch(namespace, ref, now)
-        self._read[key] = read
+        # Thousands of pools may name one Secret, and ask for it at the same moment.
+        since, reading = self._reading.get(key, (0.0, None))
+        if reading is None or since < newer_than:
+            reading = asyncio.ensure_future(self._fetch(namespace, ref, now))
+            self._reading[key] = now, reading
+        try:
+            read = self._read[key] = await asyncio.shield(reading)
+        finally:
+            if reading.done() and self._reading.get(key, (0.0, None))[1] is reading:
+                del self._reading[key]
         return read
 
     async def _fetch(self, namespace: str, ref: Ref, now: float) -> _Read:

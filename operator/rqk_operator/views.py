@@ -45,6 +45,7 @@ class PodView:
     created: float = 0.0  # epoch seconds
     template: str = ""  # hash of the template that it was made from: one for each ReplicaSet
     reason: str = ""  # of a failed pod, such as Evicted
+    owned: bool = True  # by a ReplicaSet; not if somebody took it out by changing its labels
 
     @property
     def worker(self) -> str:
@@ -59,7 +60,7 @@ class PodView:
     @property
     def active(self) -> bool:
         """Whether a ReplicaSet counts it."""
-        return not self.deleting and self.phase not in ("Succeeded", "Failed")
+        return self.owned and not self.deleting and self.phase not in ("Succeeded", "Failed")
 
     @property
     def dead(self) -> bool:
@@ -89,6 +90,7 @@ def pod_view(item: Object) -> PodView:
         created=epoch(meta.get("creationTimestamp")),
         template=labels.get("pod-template-hash", ""),
         reason=status.get("reason", ""),
+        owned=any(it.get("controller") and it["kind"] == "ReplicaSet" for it in meta.get("ownerReferences") or ()),
     )
 
 

@@ -157,7 +157,7 @@ def ask_each(client: Client, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
     run before. Raises the first other error, when all that was sent is answered.
     """
     if client.connection is not None:
-        return _checked([_answer(partial(ask, client, *args)) for args in commands])
+        return _unless_error([_answer(partial(ask, client, *args)) for args in commands])
     pool: Any = client.connection_pool
     answers: list[Any] = []
     waiting: deque[bytes] = deque()  # packed, and not answered yet
@@ -186,7 +186,7 @@ def ask_each(client: Client, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
         raise
     finally:
         pool.release(connection)
-    return _checked(answers)
+    return _unless_error(answers)
 
 
 def _answer(read: Callable[[], Any]) -> Any:
@@ -196,7 +196,7 @@ def _answer(read: Callable[[], Any]) -> Any:
         return error
 
 
-def _checked(answers: list[Any]) -> list[Any]:
+def _unless_error(answers: list[Any]) -> list[Any]:
     for answer in answers:
         if isinstance(answer, Exception) and not isinstance(answer, wire.NoScriptError):
             raise answer
@@ -245,11 +245,15 @@ def connect(url: str) -> Client:
             return _by_sentinel(url, tls=scheme.startswith("rediss"), timeouts=timeouts)
         if scheme in {"redis", "rediss"}:
             _check_database(url)
-            return redis.Redis.from_url(url, **timeouts, **_keepalive())
+            return _checked(redis.Redis.from_url(url, **timeouts, **_keepalive()))
         if scheme == "unix":
-            return redis.Redis.from_url(url, **timeouts)
+            return _checked(redis.Redis.from_url(url, **timeouts))
     except ValueError as error:
         raise BadUrl(f"{masked(url)}: {error}") from error
+    except TypeError as error:  # of redis-py, which would say so with the first command only
+        parameter = str(error).rpartition("argument ")[2].strip("'")
+        tls = f"; TLS needs {scheme}s://" if parameter.startswith("ssl_") and scheme == "redis" else ""
+        raise BadUrl(f"{masked(url)}: {scheme}:// knows no parameter {parameter}{tls}") from error
     raise BadUrl(f"{masked(url)}: a Redis URL starts with redis://, rediss://, unix:// or redis+sentinel://")
 
 
@@ -258,6 +262,13 @@ def _check_database(url: str) -> None:
     path = urlsplit(url).path.strip("/")
     if path and not path.isdigit():
         raise ValueError(f"the database must be a number, not {path!r}")
+
+
+def _checked(client: Client) -> Client:
+    """The same client; raises what making its first connection would, without connecting."""
+    pool: Any = client.connection_pool
+    pool.connection_class(**pool.connection_kwargs)
+    return client
 
 
 _sentinel: Any = Sentinel  # redis-py leaves it untyped

@@ -106,6 +106,7 @@ class QueueWatch:
             connection = pool.make_connection()
             await connection.connect()
         try:
+            _heed_cancellation()
             # redis-py hands pushes to the parser's handler only; there is no public way to set it for one connection.
             connection._parser.set_invalidation_push_handler(self._told)
             await self._talk(connection)
@@ -131,6 +132,7 @@ class QueueWatch:
         while True:
             with errors_of(self._remote.where):
                 reply = await connection.read_response(timeout=_PING_S, push_request=True)
+            _heed_cancellation()
             now = asyncio.get_running_loop().time()
             if reply is None:
                 if now - self._heard_at > _SILENCE_S:
@@ -162,6 +164,7 @@ class QueueWatch:
                     await self._track(connection, self._wanted)
                 else:
                     await self._send(connection, "ping", "PING")
+            _heed_cancellation()
 
     async def _track(self, connection: Any, queues: frozenset[str]) -> None:
         # One packet: nothing else of this connection comes between.
@@ -187,3 +190,10 @@ class QueueWatch:
 
 
 _PUSH = object()
+
+
+def _heed_cancellation() -> None:
+    """A task that is cancelled in the midst of redis-py's connecting is sometimes not told."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from tests.cluster.images import APP
 from tests.kube.client import Client, condition, wait_for
@@ -205,6 +207,11 @@ for one, status in zip(ids, pipe.execute()): answer[one] = status.decode() if st
         words: list[str] = self.run(f'answer = [it.decode().split()[0] for it in client.smembers("shop:{what}")]')
         return dict(Counter(words))
 
+    def moments(self, what: str) -> dict[tuple[str, str], float]:
+        """When each word was ``started`` or ``ended``, by word and pod."""
+        rows: list[str] = self.run(f'answer = [it.decode() for it in client.smembers("shop:{what}")]')
+        return {(word, pod): float(at) for word, pod, at, _ in (row.split() for row in rows)}
+
     def pool(self, name: str = "pool", *, wait: bool = True, **changes: Any) -> Pool:
         """Apply a pool; ``changes`` are merged into its spec."""
         self.client.apply(self.manifest(name, **changes))
@@ -230,6 +237,55 @@ for one, status in zip(ids, pipe.execute()): answer[one] = status.decode() if st
 
     def events(self, reason: str) -> list[dict[str, Any]]:
         return [it for it in self.client.items("events") if it["reason"] == reason]
+
+
+class Departures:
+    """Watches the workers' pods: when each was told to go. Whoever was at work at that moment was a victim."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
+        self._told: dict[str, float] = {}
+        self._process: subprocess.Popen[str] | None = None
+        self._thread = threading.Thread(target=self._read)
+
+    def __enter__(self) -> Self:
+        client = self._shop.client
+        path = "jsonpath={.metadata.name} {.metadata.deletionTimestamp}{'\\n'}"
+        self._process = subprocess.Popen(
+            [client.kubectl_program, f"--kubeconfig={client.kubeconfig}", f"--namespace={client.namespace}",
+             "get", "pods", "--selector=rqk.dev/pool", "--watch", "-o", path],
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self._thread.start()
+        return self
+
+    def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            name, *deleted = line.split()
+            if deleted:
+                self._told.setdefault(name, time.time())
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._thread.join()
+
+    @property
+    def pods(self) -> set[str]:
+        """Those that were told to go."""
+        return set(self._told)
+
+    def victims(self) -> list[str]:
+        """Jobs that ran in a pod when it was told to go, whatever became of them within the grace period."""
+        ended = self._shop.moments("ended")
+        return [
+            f"{word} in {pod}"
+            for (word, pod), begun in self._shop.moments("started").items()
+            if pod in self._told and begun < self._told[pod] < ended.get((word, pod), float("inf"))
+        ]
 
 
 def steady(look: Callable[[], Any], seconds: float, what: str) -> Any:

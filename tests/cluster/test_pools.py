@@ -14,7 +14,7 @@ import pytest
 
 from tests.cluster.images import APP
 from tests.cluster.operating import Operator
-from tests.cluster.shop import QUICK, Shop, steady
+from tests.cluster.shop import CONTAINER_SECURITY, QUICK, Departures, Shop, steady
 from tests.kube.access import Access
 from tests.kube.client import Client, condition, wait_for
 from tests.kube.commands import say
@@ -29,11 +29,14 @@ def killed_workers(shop: Shop) -> list[str]:
 def test_five_hundred_jobs_from_zero_and_back_to_zero(shop: Shop) -> None:
     pool = shop.pool(scaling={"maxReplicas": 10, "targetDepthPerWorker": 20, "scaleDown": QUICK})
     assert pool.replicas() == 0
-    ids = shop.enqueue(500, 0.05)
-    pool.wait_replicas(10, 10)
-    shop.wait_statuses(ids, "finished", 120)
-    pool.wait_replicas(0, 60)
-    pool.wait_gone()
+    with Departures(shop) as departures:
+        ids = shop.enqueue(500, 0.05)
+        pool.wait_replicas(10, 10)
+        shop.wait_statuses(ids, "finished", 120)
+        pool.wait_replicas(0, 60)
+        pool.wait_gone()
+    assert departures.pods, "the watch saw none of the workers leave"
+    assert departures.victims() == [], "a busy worker was told to go"
     ran = shop.ran()
     assert len(ran) == 500, "a job was lost"
     assert set(ran.values()) == {1}, "a job ran twice: its worker was killed"
@@ -44,17 +47,21 @@ def test_five_hundred_jobs_from_zero_and_back_to_zero(shop: Shop) -> None:
 def test_busy_workers_survive_every_shrinking(shop: Shop) -> None:
     """Long and short jobs mixed: the pool shrinks again and again while the long ones run."""
     pool = shop.pool(scaling={"maxReplicas": 8, "targetDepthPerWorker": 1, "scaleDown": QUICK})
-    long = shop.hold(2)
-    short = shop.enqueue(6, 0.5)
-    pool.wait_replicas(8, 10)
-    pool.wait_replicas(2, 90)
-    short += shop.enqueue(4, 0.5)
-    pool.wait_replicas(lambda now: now >= 4, 20)
-    shop.wait_statuses(short, "finished", 90)
-    pool.wait_replicas(2, 90)
-    shop.let_go()
-    shop.wait_statuses(long, "finished", 30)
-    pool.wait_replicas(0, 60)
+    with Departures(shop) as departures:
+        long = shop.hold(2)
+        short = shop.enqueue(6, 0.5)
+        pool.wait_replicas(8, 10)
+        pool.wait_replicas(2, 90)
+        short += shop.enqueue(4, 0.5)
+        pool.wait_replicas(lambda now: now >= 4, 20)
+        shop.wait_statuses(short, "finished", 90)
+        pool.wait_replicas(2, 90)
+        shop.let_go()
+        shop.wait_statuses(long, "finished", 30)
+        pool.wait_replicas(0, 60)
+        pool.wait_gone()
+    assert len(departures.pods) >= 8, "the pool did not shrink twice"
+    assert departures.victims() == [], "a busy worker was told to go"
     assert set(shop.ran().values()) == {1}
     assert killed_workers(shop) == []
 
@@ -121,6 +128,15 @@ def test_twenty_workers_are_asked_for_in_one_step(shop: Shop) -> None:
     assert [size for index, size in enumerate(sizes) if index == 0 or sizes[index - 1] != size] == [0, 20]
     wait_for(lambda: len(pool.pods()) == 20, 20, "20 pods")
 
+    def steps() -> list[str]:
+        """What the Deployment's own controller did."""
+        return [it["message"] for it in shop.events("ScalingReplicaSet") if it["involvedObject"]["name"] == pool.name]
+
+    wait_for(steps, 10, "the controller's event")
+    up = [it for it in steps() if it.startswith("Scaled up")]
+    assert len(up) == 1, up
+    assert "20" in up[0].split()
+
 
 def test_two_pools_on_one_redis_keep_to_their_queues(shop: Shop) -> None:
     red = shop.pool("red", queues=["red"])
@@ -157,6 +173,12 @@ def test_one_pool_whose_redis_is_unreachable_does_not_hold_up_others(shop: Shop)
         ({"queues": ["a", "a"]}, "spec.queues", "Duplicate value"),
         ({"queues": [""]}, "spec.queues", "should be at least 1 chars long"),
         ({"redis": {"urlFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}}, "spec.redis", "exactly one of url, urlFrom, sentinel"),
+        ({"redis": {"url": None}}, "spec.redis", "exactly one of url, urlFrom, sentinel"),
+        ({"redis": {"url": "http://redis"}}, "spec.redis.url", "should match"),
+        ({"redis": {"tls": {}}}, "spec.redis", "tls needs a rediss:// or rediss+sentinel:// url"),
+        ({"redis": {"url": "rediss://r", "tls": {"caFrom": {}}}}, "spec.redis.tls.caFrom", "exactly one of secretKeyRef, configMapKeyRef"),
+        ({"scaling": {"maxReplicas": 0}}, "spec.scaling.maxReplicas", "greater than or equal to 1"),
+        ({"worker": {"abandoned": "Forget"}}, "spec.worker.abandoned", "Unsupported value"),
         ({"worker": {"graceSeconds": 0}}, "spec.worker.graceSeconds", "greater than or equal to 1"),
         ({"scaling": {"maxReplica": 3}}, "spec.scaling.maxReplica", "unknown field"),
     ],
@@ -180,6 +202,13 @@ def test_a_template_that_the_server_refuses_is_shown(shop: Shop) -> None:
     _, reason, message = pool.wait_condition("TemplateValid", "False", 20)
     assert reason == "Rejected"
     assert "containerPort" in message
+    pool.patch(template={"spec": {"containers": containers[:1]}})
+    pool.wait_condition("TemplateValid", "True", 20)
+    pool.wait_condition("Ready", "True", 20)
+    # Once it is there, one that is refused and then changed back leaves nothing to write, but something to say.
+    pool.patch(template={"spec": {"containers": containers}})
+    pool.wait_condition("TemplateValid", "False", 20)
+    wait_for(lambda: shop.events("Rejected"), 20, "an event that says so")
     pool.patch(template={"spec": {"containers": containers[:1]}})
     pool.wait_condition("TemplateValid", "True", 20)
     pool.wait_condition("Ready", "True", 20)
@@ -222,6 +251,166 @@ def test_an_edited_deployment_is_set_right_and_a_deleted_one_made_again(shop: Sh
     pool.wait_ready(1)
 
 
+def test_a_field_that_another_tool_declares_is_shown_and_not_fought_over(shop: Shop) -> None:
+    pool = shop.pool(scaling={"minReplicas": 1})
+    pool.wait_ready(1)
+    theirs: dict[str, Any] = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": pool.name}}
+    flags = ("--server-side", "--field-manager=gitops", "--force-conflicts")
+    strategy = {"rollingUpdate": {"maxSurge": "50%"}}
+    shop.client.apply({**theirs, "spec": {"strategy": strategy}}, *flags)
+    _, reason, message = pool.wait_condition("Ready", "False", 20)
+    assert reason == "FieldConflict"
+    assert "gitops" in message
+    assert "maxSurge" in message
+    wait_for(lambda: shop.events("FieldConflict"), 20, "an event that says so")
+
+    def surge() -> str:
+        return str(shop.client.get("deployment", pool.name)["spec"]["strategy"]["rollingUpdate"]["maxSurge"])
+
+    assert steady(surge, 5, "what the other tool wrote") == "50%"
+    ids = shop.enqueue(3, 0.1)
+    shop.wait_statuses(ids, "finished", 60)  # its size is still ours to set
+    shop.client.apply(theirs, *flags)
+    pool.wait_condition("Ready", "True", 100)
+    assert surge() == "25%"
+
+
+def test_a_deployment_of_that_name_that_is_somebody_elses_is_left_alone(shop: Shop) -> None:
+    shop.start_redis("taken")
+    uid = shop.client.get("deployment", "taken")["metadata"]["uid"]
+    pool = shop.pool("taken", wait=False, scaling={"minReplicas": 1})
+    _, reason, message = pool.wait_condition("Ready", "False", 30)
+    assert reason == "NameTaken"
+    assert "taken" in message
+    found = json.loads(shop.client.kubectl("get", "deployment", "taken", "-o", "json", "--show-managed-fields"))
+    assert found["metadata"]["uid"] == uid
+    assert "ownerReferences" not in found["metadata"]
+    assert {it["manager"] for it in found["metadata"]["managedFields"]}.isdisjoint({"rqk-operator", "rqk-autoscaler"})
+    shop.client.kubectl("delete", "deployment", "taken", "--wait=false")
+    pool.wait_condition("Ready", "True", 60)
+    pool.wait_ready(1)
+
+
+def test_a_pod_that_was_taken_out_of_its_pool_holds_nothing_up(shop: Shop) -> None:
+    """As people do to look at one in peace: without the label its ReplicaSet lets it go and makes another one."""
+    pool = shop.pool(scaling={"minReplicas": 2})
+    taken = pool.wait_ready(2)[0]["metadata"]["name"]
+    shop.client.kubectl("label", "pod", taken, "pod-template-hash-")
+    pool.wait_ready(3)
+    pool.patch(scaling={"minReplicas": 0})
+    pool.wait_replicas(0, 60)
+    wait_for(lambda: [it["metadata"]["name"] for it in pool.live_pods()] == [taken], 60, "all others to go")
+    shop.client.kubectl("delete", "pod", taken, "--wait=false")
+
+
+def owner(shop: Shop, name: str) -> str:
+    """Uid of the pool that the Deployment belongs to."""
+    found = shop.client.find("deployment", name) or {"metadata": {}}
+    return next((str(it["uid"]) for it in found["metadata"].get("ownerReferences", ())), "")
+
+
+def test_a_pool_that_is_deleted_and_made_again_at_once_is_a_new_one(shop: Shop) -> None:
+    pool = shop.pool(scaling={"minReplicas": 1})
+    (old,) = pool.wait_ready(1)
+    pool.delete()
+    wait_for(lambda: shop.client.find("rqwp", pool.name) is None, 10, "the pool to go", pause=0.05)
+    pool = shop.pool(scaling={"minReplicas": 2})
+    wait_for(lambda: owner(shop, pool.name) == pool.get()["metadata"]["uid"], 30, "a Deployment of its own")
+    workers = pool.wait_ready(2)
+    assert old["metadata"]["uid"] not in {it["metadata"]["uid"] for it in workers}
+    ids = shop.enqueue(3, 0.1)
+    shop.wait_statuses(ids, "finished", 60)
+    pool.patch(scaling={"minReplicas": 0})
+    pool.wait_replicas(0, 60)
+
+
+def test_a_pool_that_leaves_its_workers_behind_finds_them_when_it_is_made_again(shop: Shop) -> None:
+    pool = shop.pool(scaling={"minReplicas": 2})
+    before = {it["metadata"]["uid"] for it in pool.wait_ready(2)}
+    pool.delete("--cascade=orphan")
+    wait_for(lambda: shop.client.find("rqwp", pool.name) is None, 20, "the pool to go")
+    assert steady(pool.replicas, 3, "the size of what is nobody's") == 2
+    pool = shop.pool(scaling={"minReplicas": 2})
+    wait_for(lambda: owner(shop, pool.name) == pool.get()["metadata"]["uid"], 30, "its Deployment to be taken over")
+    assert {it["metadata"]["uid"] for it in pool.wait_ready(2)} == before, "workers were started anew for nothing"
+    pool.patch(scaling={"minReplicas": 0})
+    pool.wait_replicas(0, 60)
+    pool.wait_gone()
+
+
+def test_a_pool_with_the_longest_name_works_and_a_longer_one_is_refused(shop: Shop) -> None:
+    pool = shop.pool("n" * 63)
+    ids = shop.enqueue(2, 0.1)
+    shop.wait_statuses(ids, "finished", 60)
+    pool.wait_replicas(0, 60)
+    with pytest.raises(CommandFailed) as refusal:
+        shop.client.apply(shop.manifest("n" * 64), "--dry-run=server")
+    assert "metadata.name" in str(refusal.value)
+
+
+def test_a_pool_that_nothing_happens_to_is_not_written(shop: Shop) -> None:
+    """Neither at zero nor with an idle worker: no status, no Deployment, no event."""
+    pools = [shop.pool("asleep", queues=["a"]), shop.pool("awake", queues=["b"], scaling={"minReplicas": 1})]
+    pools[1].wait_ready(1)
+    wait_for(lambda: pools[1].status.get("readyReplicas") == 1, 30, "the status")
+
+    def versions() -> list[str]:
+        things = [shop.client.get(kind, pool.name) for pool in pools for kind in ("rqwp", "deployment")]
+        return [it["metadata"]["resourceVersion"] for it in things]
+
+    def settled() -> list[str] | None:
+        """What the last seconds brought (a count, `Steady` after `Minimum`) is over."""
+        try:
+            return list(steady(versions, 8, "something"))
+        except AssertionError:
+            return None
+
+    wait_for(settled, 60, "nothing written for eight seconds")
+
+    def events() -> set[tuple[str, int]]:
+        found = [it for it in shop.client.items("events") if it["involvedObject"]["kind"] == "RQWorkerPool"]
+        return {(it["metadata"]["uid"], it["count"]) for it in found}
+
+    before = events()
+    steady(versions, 20, "a version")
+    assert events() == before
+
+
+def test_sidecars_and_a_volume_at_two_places_reach_the_pods(shop: Shop) -> None:
+    quiet = {"imagePullPolicy": "Never", "securityContext": CONTAINER_SECURITY}
+    wait = ["python3", "-c", "import signal; signal.signal(15, lambda *_: exit(0)); signal.pause()"]
+    template = {
+        "metadata": {"labels": {"team": "media", "rqk.dev/pool": "stolen"}},
+        "spec": {
+            "initContainers": [{"name": "before", "image": APP, "command": ["true"], **quiet}],
+            "containers": [
+                {"name": "side", "image": APP, "command": wait, **quiet},
+                {
+                    "name": "worker",
+                    "imagePullPolicy": "Never",
+                    "volumeMounts": [
+                        {"name": "data", "mountPath": "/in", "subPath": "in"},
+                        {"name": "data", "mountPath": "/out", "subPath": "out"},
+                    ],
+                    "livenessProbe": {"exec": {"command": ["true"]}},
+                },
+            ],
+            "volumes": [{"name": "data", "emptyDir": {}}],
+        },
+    }
+    pool = shop.pool(template=template, scaling={"minReplicas": 1})
+    (pod,) = pool.wait_ready(1)
+    assert pod["metadata"]["labels"]["team"] == "media"
+    assert pod["metadata"]["labels"]["rqk.dev/pool"] == pool.name
+    said = shop.client.exec(pod["metadata"]["name"], "ls", "-d", "/in", "/out", "/tmp", container="worker")
+    assert said.split() == ["/in", "/out", "/tmp"]
+    ids = shop.enqueue(2, 0.1)
+    shop.wait_statuses(ids, "finished", 60)
+    pool.patch(scaling={"minReplicas": 0})
+    pool.wait_replicas(0, 60)
+    pool.wait_gone()
+
+
 def test_a_pool_that_is_deleted_in_mid_job_goes_and_the_job_is_not_lost(shop: Shop) -> None:
     pool = shop.pool(worker={"graceSeconds": 8})
     (short,) = shop.enqueue(1, 3.0, func="begin_and_nap")
@@ -237,11 +426,14 @@ def test_a_pool_that_is_deleted_in_mid_job_goes_and_the_job_is_not_lost(shop: Sh
 def test_a_pool_that_is_deleted_while_the_operator_is_down_goes_too(shop: Shop, operator: Operator) -> None:
     pool = shop.pool(scaling={"minReplicas": 1})
     pool.wait_ready(1)
+    (job,) = shop.enqueue(1, 15.0, func="begin_and_nap")
+    wait_for(lambda: shop.ran("begun"), 60, "the job to begin", pause=0.5)
     operator.scale(0)
     try:
         pool.delete()
         wait_for(lambda: shop.client.find("rqwp", "pool") is None, 10, "the pool to go")
         pool.wait_gone(60)
+        assert shop.statuses([job]) == {job: "finished"}
     finally:
         operator.scale(2)
     assert shop.client.find("deployment", "pool") is None
@@ -281,6 +473,23 @@ def test_a_paused_pool_keeps_its_size(shop: Shop) -> None:
     shop.wait_statuses(ids, "finished", 60)
 
 
+def test_a_deployment_that_is_deleted_comes_back_with_the_size_at_which_its_pool_is_paused(shop: Shop) -> None:
+    pool = shop.pool(scaling={"minReplicas": 2})
+    pool.wait_ready(2)
+    pool.patch(scaling={"minReplicas": 0, "paused": True})
+    assert pool.wait_condition("ScalingActive", "False", 15)[1] == "Paused"
+    uid = shop.client.get("deployment", pool.name)["metadata"]["uid"]
+    shop.client.kubectl("delete", "deployment", pool.name, "--wait=false")
+
+    def anew() -> bool:
+        found = shop.client.find("deployment", pool.name)
+        return found is not None and found["metadata"]["uid"] != uid
+
+    wait_for(anew, 30, "a new Deployment")
+    pool.wait_replicas(2, 10)
+    pool.wait_ready(2)
+
+
 def test_the_optional_children_come_and_go(shop: Shop) -> None:
     pool = shop.pool(wait=False, podDisruptionBudget={"maxUnavailable": 1}, networkPolicy={}, podMonitor={})
     wait_for(lambda: shop.client.find("pdb", "pool") and shop.client.find("networkpolicy", "pool"), 20, "both")
@@ -296,11 +505,14 @@ def test_the_optional_children_come_and_go(shop: Shop) -> None:
 def test_a_plain_rq_worker_pool_scales_and_its_jobs_are_done(shop: Shop) -> None:
     command = ["/opt/rq/bin/rq", "worker", "default"]
     pool = shop.pool(worker={"command": command, "graceSeconds": 30}, scaling={"maxReplicas": 4})
-    ids = shop.hold(1) + shop.enqueue(7, 0.2)
-    pool.wait_replicas(4, 10)
-    pool.wait_replicas(1, 90)
-    shop.let_go()
-    shop.wait_statuses(ids, "finished", 60)
+    with Departures(shop) as departures:
+        ids = shop.hold(1) + shop.enqueue(7, 0.2)
+        pool.wait_replicas(4, 10)
+        pool.wait_replicas(1, 90)
+        wait_for(lambda: len(departures.pods) >= 3, 30, "three workers told to go")
+        assert departures.victims() == [], "a busy worker was told to go"
+        shop.let_go()
+        shop.wait_statuses(ids, "finished", 60)
     assert Counter(shop.ran().values()) == {1: 8}
     pool.wait_replicas(0, 60)
     pool.wait_gone()

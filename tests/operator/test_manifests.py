@@ -155,12 +155,80 @@ def test_the_template_is_merged_under_what_the_operator_sets() -> None:
     assert {it["name"]: it for it in spec["volumes"]}["tmp"] == {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}
 
 
+def test_sidecars_of_all_kinds_and_a_volume_at_two_places_survive_the_merge() -> None:
+    template = {
+        "spec": {
+            "initContainers": [
+                {"name": "fetch", "image": "fetch:1"},
+                {"name": "proxy", "image": "proxy:1", "restartPolicy": "Always"},
+            ],
+            "containers": [
+                {"name": "logs", "image": "logs:1", "livenessProbe": {"exec": {"command": ["true"]}}},
+                {
+                    "name": "worker",
+                    "volumeMounts": [
+                        {"name": "data", "mountPath": "/in", "subPath": "in"},
+                        {"name": "data", "mountPath": "/out", "subPath": "out"},
+                    ],
+                    "ports": [{"name": "debug", "containerPort": 5678}],
+                    "livenessProbe": {"exec": {"command": ["rqk", "--version"]}},
+                },
+            ],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+            "tolerations": [{"key": "spot", "operator": "Exists"}, {"key": "spot", "effect": "NoExecute"}],
+        },
+    }
+    made = deployment(pool(template=template), "f")
+    spec, container = template_of(made)["spec"], worker_of(made)
+    assert [it["name"] for it in spec["initContainers"]] == ["fetch", "proxy"]
+    assert [it["name"] for it in spec["containers"]] == ["worker", "logs"], "`kubectl logs` shows the first one"
+    assert spec["tolerations"] == template["spec"]["tolerations"]
+    assert {it["mountPath"]: it.get("subPath") for it in container["volumeMounts"]} == {
+        "/tmp": None,
+        "/in": "in",
+        "/out": "out",
+    }
+    assert {it["name"]: it["containerPort"] for it in container["ports"]} == {"metrics": 9727, "debug": 5678}
+    assert container["livenessProbe"]["exec"] == {"command": ["rqk", "--version"]}
+    assert "httpGet" not in container["livenessProbe"], "a probe has one way only"
+    assert {it["name"] for it in spec["volumes"]} == {"data", "tmp"}
+
+
+def test_a_volume_of_ones_own_may_be_tmp() -> None:
+    mine = {"name": "big", "mountPath": "/tmp"}
+    template = {
+        "spec": {
+            "containers": [{"name": "worker", "volumeMounts": [mine]}],
+            "volumes": [{"name": "big", "persistentVolumeClaim": {"claimName": "big"}}],
+        }
+    }
+    assert worker_of(deployment(pool(template=template), "f"))["volumeMounts"] == [mine]
+
+
+def test_arguments_go_with_a_command_of_ones_own() -> None:
+    template = {"spec": {"containers": [{"name": "worker", "args": ["high"]}]}}
+    container = worker_of(deployment(pool(template=template, worker={"image": "x", "command": ["rq", "worker"]}), "f"))
+    assert (container["command"], container["args"]) == (["rq", "worker"], ["high"])
+
+
+def test_the_longest_name_of_a_pool_fits_wherever_it_is_written() -> None:
+    """63 characters is what a label's value may have; names of ReplicaSets and pods are cut by Kubernetes itself."""
+    meta = {"name": "p" * 63, "namespace": "ns", "uid": "u1"}
+    long = pool(podDisruptionBudget={}, podMonitor={}, networkPolicy={})
+    long = long.model_copy(update={"metadata": long.metadata.model_copy(update=meta)})
+    for made in (deployment(long, "f"), *optional_children(long)):
+        assert made["metadata"]["name"] == meta["name"]
+        assert all(len(value) <= 63 for value in made["metadata"]["labels"].values())
+
+
 @pytest.mark.parametrize(
     ("template", "words"),
     [
         ({"spec": {"containers": {"name": "x"}}}, "spec.template.spec.containers"),
         ({"spec": {"containers": [{"image": "x"}]}}, "each with a name"),
         ({"kind": "Pod"}, "spec.template.kind"),
+        ({"replicas": 3}, "spec.template.replicas"),
+        ({"spec": {"containers": [{"name": "worker", "args": ["x"]}]}}, "args: only together with spec.worker.command"),
         ({"spec": [1]}, "spec.template.spec: must be an object"),
     ],
 )
@@ -238,6 +306,25 @@ def test_a_closed_network_policy_lets_dns_redis_and_metrics_through() -> None:
     ports = [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]]
     assert ports == [53, 53, 7000]
     assert policy["spec"]["ingress"][0]["ports"][0]["port"] == 9727
+
+
+@pytest.mark.parametrize(
+    ("url", "ports"),
+    [
+        ("redis://redis", [6379]),
+        ("redis://redis:7000/0", [7000]),
+        ("redis://:p%40w@redis:7000/0", [7000]),
+        ("rediss://app:pw@redis.example:6380/2?x=1", [6380]),
+        ("redis://app:pw@[fd00::1]:7001/0", [7001]),
+        ("redis://[fd00::1]/0", [6379]),
+        ("redis+sentinel://app@s1:26379,s2:26380/jobs/0", [6379, 26379, 26380]),
+        ("unix:///run/redis.sock", []),
+    ],
+)
+def test_a_network_policy_lets_the_port_of_the_url_through(url: str, ports: list[int]) -> None:
+    (policy,) = optional_children(pool(networkPolicy={"egress": []}, redis={"url": url}))
+    open_ports = [port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]]
+    assert open_ports == [53, 53, *ports]
 
 
 def test_the_crd_in_manifests_is_the_models() -> None:

@@ -226,3 +226,23 @@ def test_workers_of_another_make_are_known_by_their_host() -> None:
 
 def test_pods_that_leave_or_failed_do_not_count() -> None:
     assert crew([pod("a", deleting=True), pod("b", phase="Failed")], Directory([]), now=0) == []
+
+
+def plain(name: str, **fields: Any) -> WorkerSnapshot:
+    return WorkerSnapshot(name=name, queues=("q",), **{"state": "idle", "hostname": "p-a", **fields})
+
+
+@pytest.mark.parametrize("names", [("dead", "young"), ("young", "dead")])
+def test_of_several_workers_of_another_make_in_one_pod_a_busy_one_counts(names: tuple[str, str]) -> None:
+    """A container that started again leaves the record of the process before it; `rq worker-pool` has many."""
+    workers = [plain(name, state="busy" if name == "young" else "idle") for name in names]
+    (mate,) = crew([pod("a")], Directory(workers), 0.0)
+    assert mate.duty is Duty.BUSY
+    assert plan(1, 0, [mate], Memory(), probed=False).retire == ()
+
+
+def test_of_several_idle_workers_the_retiring_one_counts_in_any_order() -> None:
+    workers = [plain("x", retiring=True), plain("y")]
+    for order in (workers, workers[::-1]):
+        (mate,) = crew([pod("a")], Directory(order), 0.0)
+        assert mate.duty is Duty.RETIRING

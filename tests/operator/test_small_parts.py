@@ -146,6 +146,47 @@ def test_a_secret_that_is_no_text_is_named() -> None:
         ([{"name": "a", "value": "1"}], [{"name": "a", "valueFrom": {}}], [{"name": "a", "valueFrom": {}}]),
         ({"command": ["x"]}, {"command": ["y", "z"]}, {"command": ["y", "z"]}),
         ({"a": [1]}, {"a": []}, {"a": [1]}),
+        pytest.param(
+            {"volumeMounts": [{"name": "d", "mountPath": "/a"}, {"name": "d", "mountPath": "/b", "subPath": "b"}]},
+            {"volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]},
+            {
+                "volumeMounts": [
+                    {"name": "tmp", "mountPath": "/tmp"},
+                    {"name": "d", "mountPath": "/a"},
+                    {"name": "d", "mountPath": "/b", "subPath": "b"},
+                ]
+            },
+            id="one volume at two places",
+        ),
+        pytest.param(
+            {"volumeMounts": [{"name": "mine", "mountPath": "/tmp"}]},
+            {"volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]},
+            {"volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}]},
+            id="two volumes at one place",
+        ),
+        pytest.param(
+            {"ports": [{"containerPort": 53}, {"containerPort": 53, "protocol": "UDP"}]},
+            {"ports": [{"name": "m", "containerPort": 53, "protocol": "TCP"}]},
+            {
+                "ports": [
+                    {"name": "m", "containerPort": 53, "protocol": "TCP"},
+                    {"containerPort": 53, "protocol": "UDP"},
+                ]
+            },
+            id="one port of two protocols",
+        ),
+        pytest.param(
+            {"livenessProbe": {"httpGet": {"path": "/healthz"}, "periodSeconds": 20}},
+            {"livenessProbe": {"exec": {"command": ["true"]}}},
+            {"livenessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 20}},
+            id="another way to probe",
+        ),
+        pytest.param(
+            {"volumes": [{"name": "tmp", "emptyDir": {}}]},
+            {"volumes": [{"name": "tmp", "persistentVolumeClaim": {"claimName": "c"}}]},
+            {"volumes": [{"name": "tmp", "persistentVolumeClaim": {"claimName": "c"}}]},
+            id="another kind of volume",
+        ),
     ],
 )
 def test_merging(under: Any, over: Any, wanted: Any) -> None:

@@ -106,6 +106,9 @@ def test_sentinels_have_logins_of_their_own_and_tls() -> None:
         ("redis+sentinel:///m", "give redis\\+sentinel://host:port"),
         ("redis+sentinel://a:x/m", "'a:x' is not host:port"),
         ("redis+sentinel://a:1/m/db", "the database must be a number, not 'db'"),
+        ("redis://h/0?colour=red", "redis:// knows no parameter colour$"),
+        ("redis://h/0?ssl_ca_certs=/ca.crt", "knows no parameter ssl_ca_certs; TLS needs rediss://"),
+        ("unix:///r.sock?ssl_ca_certs=/ca.crt", "unix:// knows no parameter ssl_ca_certs$"),
     ],
 )
 @pytest.mark.parametrize("make", [connect, aio.remote])

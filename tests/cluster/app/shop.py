@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import redis
 
@@ -15,10 +17,20 @@ def _count(what: str, word: str) -> None:
         client.sadd(f"shop:{what}", f"{word} {uuid.uuid4().hex}")
 
 
+@contextmanager
+def _timed(word: str) -> Iterator[None]:
+    """When and in which pod: for those who ask whether a pod that was taken away was at work."""
+    begun = time.time()
+    _count("started", f"{word} {os.uname().nodename} {begun:.3f}")
+    yield
+    _count("ended", f"{word} {os.uname().nodename} {time.time():.3f}")
+
+
 def nap(word: str, seconds: float) -> str:
     """A job of known length."""
-    time.sleep(seconds)
-    _count("ran", word)
+    with _timed(word):
+        time.sleep(seconds)
+        _count("ran", word)
     return word
 
 
@@ -31,10 +43,10 @@ def begin_and_nap(word: str, seconds: float) -> str:
 def hold(word: str, _seconds: float) -> str:
     """A job that lasts until it is let go."""
     _count("begun", word)
-    with redis.Redis.from_url(os.environ["RQ_REDIS_URL"]) as client:
+    with _timed(word), redis.Redis.from_url(os.environ["RQ_REDIS_URL"]) as client:
         while not client.xread({"shop:go": "0"}, block=1000):  # below the client's own patience
             pass
-    _count("ran", word)
+        _count("ran", word)
     return word
 
 

@@ -1,0 +1,65 @@
+"""An HTTP server that gives the answers of an API server as they were recorded, for what a real one does seldom."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+from kubernetes.aio.client import Configuration
+from rqk_operator.kube import Kube
+
+Answer = tuple[int, Any]  # HTTP status, and what becomes JSON; bytes are sent as they are
+Script = Callable[[str, str, Any], Answer]  # method, path, body
+
+
+@dataclass
+class Answers:
+    """``asked`` is what was asked, in order: method, path, body."""
+
+    kube: Kube
+    asked: list[tuple[str, str, Any]] = field(default_factory=list)
+
+    def count(self, method: str, end: str = "") -> int:
+        """How often it was asked for a path with this end."""
+        return sum(it[0] == method and it[1].endswith(end) for it in self.asked)
+
+
+@asynccontextmanager
+async def answering(script: Script) -> AsyncIterator[Answers]:
+    """A server on a free port, and a way to ask it."""
+    asked: list[tuple[str, str, Any]] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        raw = await request.read()
+        body = json.loads(raw) if raw else None
+        asked.append((request.method, request.path, body))
+        status, answer = script(request.method, request.path, body)
+        text = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        return web.Response(status=status, body=text, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    configuration = Configuration()
+    configuration.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    kube = Kube(configuration)
+    try:
+        yield Answers(kube, asked)
+    finally:
+        await kube.close()
+        await runner.cleanup()
+
+
+def refusal(status: int, reason: str, message: str, causes: tuple[dict[str, str], ...] = ()) -> Answer:
+    """A Status object, as the API server words its refusals."""
+    return status, {
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "reason": reason, "code": status,
+        "details": {"causes": list(causes)},
+    }  # fmt: skip

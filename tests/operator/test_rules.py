@@ -1,0 +1,141 @@
+"""From what was seen of one pool to what is done: holding, blindness, a Deployment that is not ours."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from rqk_operator.events import About
+from rqk_operator.metrics import OperatorMetrics
+from rqk_operator.pools import PoolState
+from rqk_operator.retire import LOWEST_COST, Directory, Plan
+from rqk_operator.rules import consider, status_of
+from rqk_operator.status import Trouble, news
+from rqk_operator.views import DeploymentView, PodView
+
+from rqk.autoscale.decide import Reason
+from rqk.store.snapshot import QueueSnapshot, Snapshot, WorkerSnapshot
+from tests.operator.test_manifests import pool
+from tests.operator.test_status import NOW
+
+QUICK = {"stabilizationSeconds": 0, "toZeroAfterSeconds": 0}
+
+
+def state(*pods: PodView, replicas: int = 2, owner: str = "u1", **spec: Any) -> PoolState:
+    scaling = {"targetDepthPerWorker": 1, "scaleDown": QUICK, **spec.pop("scaling", {})}
+    made = PoolState(About("ns", "shop", "u1"), pool(scaling=scaling, **spec), 1)
+    made.pods = {it.uid: it for it in pods}
+    made.deployment = DeploymentView("ns", "shop", "d", 1, "shop", owner, replicas)
+    return made
+
+
+def pod(uid: str, **fields: Any) -> PodView:
+    whole = {"phase": "Running", "running": True, "ready": True, "assigned": True, "template": "t", **fields}
+    return PodView("ns", f"p-{uid}", uid, "shop", **whole)
+
+
+def worker(uid: str, **fields: Any) -> WorkerSnapshot:
+    return WorkerSnapshot(name=f"p-{uid}.{uid}", queues=("high", "low"), **{"state": "idle", **fields})
+
+
+def snapshot(*workers: WorkerSnapshot, unreadable: tuple[str, ...] = ()) -> Snapshot:
+    queues = {name: QueueSnapshot(name) for name in ("high", "low") if name not in unreadable}
+    return Snapshot(
+        at=time.time(), queues=queues, workers=tuple(workers), unreadable=dict.fromkeys(unreadable, "WRONGTYPE")
+    )
+
+
+def look(pool_state: PoolState, seen: Snapshot | None, at: float = 100.0) -> tuple[Reason, Plan]:
+    directory = Directory(seen.workers if seen is not None else ())
+    assert pool_state.pool is not None
+    decision, steps, _ = consider(pool_state, pool_state.pool, seen, directory, at, time.time())
+    return decision.reason, steps
+
+
+LEAVING = (pod("a"), pod("b", ready=False, cost=LOWEST_COST))
+THERE = (worker("a"), worker("b", retiring=True))
+
+
+def test_the_shrinking_that_is_held_in_the_tests_below_would_go_on() -> None:
+    found = state(*LEAVING)
+    look(found, snapshot(*THERE))
+    reason, steps = look(found, snapshot(*THERE), 101.0)
+    assert reason is not Reason.PAUSED
+    assert steps.unretire == ()
+    assert (steps.replicas, steps.retire) != (None, ())
+
+
+@pytest.mark.parametrize(
+    ("spec", "unreadable", "wanted"),
+    [
+        ({"scaling": {"paused": True}}, (), Reason.PAUSED),
+        ({}, ("low",), Reason.UNREADABLE),
+    ],
+)
+def test_holding_a_size_keeps_those_who_were_about_to_leave(
+    spec: dict[str, Any], unreadable: tuple[str, ...], wanted: Reason
+) -> None:
+    found = state(*LEAVING, **spec)
+    for at in (100.0, 101.0):
+        reason, steps = look(found, snapshot(*THERE, unreadable=unreadable), at)
+        assert reason is wanted
+        assert steps.replicas is None
+        assert [mate.pod.uid for mate in steps.unretire] == ["b"]
+
+
+def test_the_deployment_of_a_deleted_pool_of_this_name_is_not_scaled() -> None:
+    found = state(pod("a"), owner="somebody-else", scaling={"minReplicas": 4})
+    assert look(found, snapshot())[1].empty
+    ours = state(pod("a"), scaling={"minReplicas": 4})
+    assert look(ours, snapshot())[1].replicas == 4
+
+
+def test_a_deleted_deployment_comes_back_with_its_size_while_the_pool_is_paused() -> None:
+    found = state(scaling={"paused": True})
+    found.deployment, found.lost_size = None, 5
+    look(found, snapshot())
+    assert found.decision is not None
+    assert found.decision.replicas == 5
+
+
+def test_without_its_secret_a_pool_counts_its_pods_and_tells_no_queues() -> None:
+    found = state(pod("a"), pod("b"))
+    look(found, snapshot(worker("a"), worker("b", state="busy")))
+    assert found.observed is not None
+    found.redis_known, found.template_known = True, True
+    assert found.pool is not None
+    _, _, mates = consider(found, found.pool, None, Directory(()), 101.0, time.time())
+    found.access_trouble = Trouble("SourceMissing", "Secret login does not exist")
+    told = status_of(found, mates, None, NOW, push=True)
+    assert (told["replicas"], told["readyReplicas"], told["desiredReplicas"]) == (2, 2, 2)
+    assert "depth" not in told
+    assert "busyWorkers" not in told
+    metrics = OperatorMetrics(lambda: [found])
+    labels = {"namespace": "ns", "pool": "shop"}
+    assert metrics.registry.get_sample_value("rqk_operator_pool_redis_up", labels) == 0
+    assert metrics.registry.get_sample_value("rqk_operator_pool_depth", {**labels, "queue": "high"}) is None
+
+
+def condition(kind: str, status: str, reason: str) -> dict[str, Any]:
+    return {"type": kind, "status": status, "reason": reason, "message": f"{reason}!"}
+
+
+def test_each_thing_that_goes_wrong_is_an_event_once() -> None:
+    well = {"conditions": [condition("Ready", "True", "FollowsQueues"), condition("ScalingLimited", "False", "Within")]}
+    away = {
+        "conditions": [
+            condition("Ready", "False", "Unreachable"),
+            condition("RedisReachable", "False", "Unreachable"),
+            condition("ScalingActive", "False", "RedisUnreachable"),
+            condition("ScalingLimited", "False", "Within"),
+        ]
+    }
+    both = {"conditions": [condition("Ready", "False", "Rejected"), condition("TemplateValid", "False", "Rejected")]}
+    blind = {"conditions": [condition("ScalingActive", "False", "Unreadable")]}
+    assert [it.reason for it in news({}, well)] == []
+    assert [(it.reason, it.message) for it in news(well, away)] == [("Unreachable", "Unreachable!")]
+    assert news(away, away) == ()
+    assert [it.reason for it in news(away, both)] == ["Rejected"]
+    assert [it.reason for it in news(well, blind)] == ["Unreadable"]
+    assert news(well, {"conditions": [condition("ScalingActive", "False", "Paused")]}) == ()
