@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from rqk.core.call import Call, Serializer
 from rqk.core.payload import call_string, describe_callable, encode_call
@@ -17,6 +17,28 @@ from rqk.policies import Callback, Dependency, Repeat, Retry, as_callback, as_de
 
 _ID = re.compile(r"[A-Za-z0-9_-]+")
 _Hook = Callback | Callable[..., Any] | str | None
+
+
+class EnqueueData(NamedTuple):
+    """One job of an enqueue_many call; made by Queue.prepare_data."""
+
+    func: Callable[..., Any] | str
+    args: Sequence[Any] | None = None
+    kwargs: dict[str, Any] | None = None
+    timeout: int | str | None = None
+    result_ttl: int | str | None = None
+    ttl: int | str | None = None
+    failure_ttl: int | str | None = None
+    description: str | None = None
+    depends_on: Any = None
+    job_id: str | None = None
+    at_front: bool = False
+    meta: dict[str, Any] | None = None
+    retry: Retry | None = None
+    on_success: _Hook = None
+    on_failure: _Hook = None
+    on_stopped: _Hook = None
+    repeat: Repeat | None = None
 
 
 def validate_job_id(job_id: str) -> str:

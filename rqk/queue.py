@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 from rqk import clock
@@ -17,8 +17,7 @@ from rqk.core.states import JobStatus
 from rqk.core.times import parse_duration, to_epoch
 from rqk.errors import DuplicateJobError, NoSuchJobError
 from rqk.job import Job
-from rqk.making import dump_meta, new_record, validate_job_id
-from rqk.policies import Callback, Repeat, Retry
+from rqk.making import EnqueueData, dump_meta, new_record, validate_job_id
 from rqk.registry import (
     CanceledJobRegistry,
     DeferredJobRegistry,
@@ -34,29 +33,6 @@ from rqk.store.transitions import NewJob, Stored
 from rqk.sync import run_now
 
 DEFAULT_TIMEOUT = 180  # seconds a job may run
-_Hook = Callback | Callable[..., Any] | str | None
-
-
-class EnqueueData(NamedTuple):
-    """One job of an enqueue_many call; made by Queue.prepare_data."""
-
-    func: Callable[..., Any] | str
-    args: Sequence[Any] | None = None
-    kwargs: dict[str, Any] | None = None
-    timeout: int | str | None = None
-    result_ttl: int | str | None = None
-    ttl: int | str | None = None
-    failure_ttl: int | str | None = None
-    description: str | None = None
-    depends_on: Any = None
-    job_id: str | None = None
-    at_front: bool = False
-    meta: dict[str, Any] | None = None
-    retry: Retry | None = None
-    on_success: _Hook = None
-    on_failure: _Hook = None
-    on_stopped: _Hook = None
-    repeat: Repeat | None = None
 
 
 # Keywords of enqueue() that are options of the job and not arguments of the function, under RQ's names.
