@@ -32,6 +32,7 @@ demo: $(VENV)/.demo ## Count the words of a few hundred pages: a pool of workers
 
 test: $(VENV)/.dev ## Run all tests but those that need a Kubernetes (with KUBECONFIG set or a cluster up: those too)
 	$(PYTEST) tests $(ARGS)
+	@$(BIN)/python -m tests.chart.helm
 	@$(BIN)/python -m tests.kube status >/dev/null 2>&1 || test -n "$$KUBECONFIG" || { \
 	  echo; echo "The tests on a real Kubernetes were skipped, since none is up. To run them:"; \
 	  echo "  make test-cluster    installs Debian packages (root), builds Kubernetes once (about 15 minutes, cached), then tests"; \
@@ -54,7 +55,8 @@ lint: $(VENV)/.dev ## Check style, types, imports, generated files and shell scr
 	$(BIN)/python -m rqk.metrics.document --check
 	$(BIN)/python -m charts.generate --check
 	$(BIN)/python -m charts.monitoring --check
-	@command -v shellcheck >/dev/null && git ls-files '*.sh' .ci/run | xargs -r shellcheck || echo "shellcheck is not installed: shell scripts were not checked"
+	$(BIN)/python -m charts.scaling --check
+	$(BIN)/shellcheck charts/kind.sh .ci/run
 
 format: $(VENV)/.dev ## Put the code into shape
 	$(BIN)/ruff check --fix --quiet . || true
@@ -63,10 +65,11 @@ format: $(VENV)/.dev ## Put the code into shape
 bench: $(VENV)/.dev ## Measure beside real RQ on the same machine (about five minutes; ARGS=--quick: one)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-generate: $(VENV)/.dev ## Make the generated files anew: CRD, manifests, chart schema, dashboards, metric tables
+generate: $(VENV)/.dev ## Make the generated files anew: CRD, manifests, chart schema, dashboards, metric tables, pictures of scaling
 	$(BIN)/python -m rqk.metrics.document --write
 	$(BIN)/python -m charts.generate
 	$(BIN)/python -m charts.monitoring --write
+	$(BIN)/python -m charts.scaling --write
 	$(BIN)/python manifests/generate.py
 
 kind: $(VENV)/.dev ## With Docker: a kind cluster with rqk, a Valkey, a sample pool and an app that enqueues
