@@ -31,7 +31,7 @@ demo: $(VENV)/.demo ## Count the words of a few hundred pages: a pool of workers
 	@$(BIN)/python -m examples.wordcount.demo
 
 test: $(VENV)/.dev ## Run all tests but those that need a Kubernetes (with KUBECONFIG set or a cluster up: those too)
-	$(PYTEST) tests $(ARGS)
+	$(PYTEST) $(if $(filter tests/%,$(ARGS)),,tests) $(ARGS)
 	@$(BIN)/python -m tests.chart.helm
 	@$(BIN)/python -m tests.kube status >/dev/null 2>&1 || test -n "$$KUBECONFIG" || { \
 	  echo; echo "The tests on a real Kubernetes were skipped, since none is up. To run them:"; \
@@ -39,7 +39,7 @@ test: $(VENV)/.dev ## Run all tests but those that need a Kubernetes (with KUBEC
 	  echo "  KUBECONFIG=... make test    with a cluster of your own (kind, k3d, minikube)"; }
 
 test-cluster: $(VENV)/.dev ## Bring a whole real Kubernetes up on this machine (Debian, root) and run the tests that need one
-	KUBE_FIXTURE=up $(PYTEST) tests/cluster tests/chart $(ARGS)
+	KUBE_FIXTURE=up $(PYTEST) $(if $(filter tests/%,$(ARGS)),,tests/cluster tests/chart) $(ARGS)
 
 cluster-up: $(VENV)/.dev ## Build (once) and start that Kubernetes, and leave it running
 	$(BIN)/python -m tests.kube up
