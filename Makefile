@@ -31,14 +31,15 @@ demo: $(VENV)/.demo ## Count the words of a few hundred pages: a pool of workers
 	@$(BIN)/python -m examples.wordcount.demo
 
 test: $(VENV)/.dev ## Run all tests but those that need a Kubernetes (with KUBECONFIG set or a cluster up: those too)
-	$(PYTEST) tests $(ARGS)
+	$(PYTEST) $(if $(filter tests/%,$(ARGS)),,tests) $(ARGS)
+	@$(BIN)/python -m tests.chart.helm
 	@$(BIN)/python -m tests.kube status >/dev/null 2>&1 || test -n "$$KUBECONFIG" || { \
 	  echo; echo "The tests on a real Kubernetes were skipped, since none is up. To run them:"; \
 	  echo "  make test-cluster    installs Debian packages (root), builds Kubernetes once (about 15 minutes, cached), then tests"; \
 	  echo "  KUBECONFIG=... make test    with a cluster of your own (kind, k3d, minikube)"; }
 
 test-cluster: $(VENV)/.dev ## Bring a whole real Kubernetes up on this machine (Debian, root) and run the tests that need one
-	KUBE_FIXTURE=up $(PYTEST) tests/cluster tests/chart $(ARGS)
+	KUBE_FIXTURE=up $(PYTEST) $(if $(filter tests/%,$(ARGS)),,tests/cluster tests/chart) $(ARGS)
 
 cluster-up: $(VENV)/.dev ## Build (once) and start that Kubernetes, and leave it running
 	$(BIN)/python -m tests.kube up
@@ -54,7 +55,8 @@ lint: $(VENV)/.dev ## Check style, types, imports, generated files and shell scr
 	$(BIN)/python -m rqk.metrics.document --check
 	$(BIN)/python -m charts.generate --check
 	$(BIN)/python -m charts.monitoring --check
-	@command -v shellcheck >/dev/null && git ls-files '*.sh' .ci/run | xargs -r shellcheck || echo "shellcheck is not installed: shell scripts were not checked"
+	$(BIN)/python -m charts.scaling --check
+	$(BIN)/shellcheck charts/kind.sh .ci/run
 
 format: $(VENV)/.dev ## Put the code into shape
 	$(BIN)/ruff check --fix --quiet . || true
@@ -66,10 +68,11 @@ bench: $(VENV)/.dev ## Measure beside real RQ on the same machine (about five mi
 bench-operator: $(VENV)/.dev ## Measure the operator with 1,000 and 5,000 pools on a Kubernetes that is up (about fifteen minutes)
 	$(BIN)/python -m benchmarks.bench_operator $(ARGS)
 
-generate: $(VENV)/.dev ## Make the generated files anew: CRD, manifests, chart schema, dashboards, metric tables
+generate: $(VENV)/.dev ## Make the generated files anew: CRD, manifests, chart schema, dashboards, metric tables, pictures of scaling
 	$(BIN)/python -m rqk.metrics.document --write
 	$(BIN)/python -m charts.generate
 	$(BIN)/python -m charts.monitoring --write
+	$(BIN)/python -m charts.scaling --write
 	$(BIN)/python manifests/generate.py
 
 kind: $(VENV)/.dev ## With Docker: a kind cluster with rqk, a Valkey, a sample pool and an app that enqueues

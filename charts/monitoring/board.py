@@ -32,6 +32,33 @@ class Unit(Enum):
     YES_NO = "bool_yes_no"
 
 
+MEANING = {
+    # how jobs end
+    "finished": "#56a64b",
+    "requeued": "#3274d9",
+    "retried": "#f2cc0c",
+    "stopped": "#8f3bb8",
+    "failed": "#e02f44",
+    "timeout": "#ff780a",
+    "oom": "#c4162a",
+    "crashed": "#8b1a1a",
+    "lost": "#ffa6b0",
+    # what workers do
+    "busy": "#56a64b",
+    "idle": "#8ab8ff",
+    "suspended": "#f2cc0c",
+    "retiring": "#8f3bb8",
+    "stopping": "#7a6652",
+    # where jobs are
+    "queued": "#ff9830",
+    "started": "#3274d9",
+    "deferred": "#b877d9",
+    "scheduled": "#1fa2a6",
+    "canceled": "#7a6652",
+}
+"""The colour of a series of this name, so that it means the same on every panel."""
+
+
 @dataclass(frozen=True)
 class Query:
     """A PromQL expression with Grafana's variables in it.

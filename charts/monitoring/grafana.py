@@ -12,12 +12,14 @@ from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
-from charts.monitoring.board import Board, Look, Panel, Query, Row, Variable
+from charts.monitoring.board import MEANING, Board, Look, Panel, Query, Row, Variable
 from charts.monitoring.layout import placed
 
 TAG = "rqk"
 _SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 _GREEN, _RED = "green", "red"
+# Labels that are the names of their series, and whose values mean something.
+_MEANT = {"{{outcome}}", "{{state}}", "{{status}}", "{{action}}", "{{kind}}"}
 _Drawn = timeseries.Panel | stat.Panel | table.Panel
 
 
@@ -140,6 +142,9 @@ def _series(panel: Panel) -> timeseries.Panel:
     )
     if panel.look is not Look.LINES:
         made.stacking(common.StackingConfig().mode(common_model.StackingMode.NORMAL))
+    for name in _with_meaning(panel):
+        fixed = {"mode": "fixed", "fixedColor": MEANING[name]}
+        made.override_by_name(name, [model.DynamicConfigValue("color", fixed)])
     for letter, query, target in _targets(panel):
         made.with_target(target.range())
         if query.limit:
@@ -152,6 +157,12 @@ def _series(panel: Panel) -> timeseries.Panel:
                 ],
             )
     return made
+
+
+def _with_meaning(panel: Panel) -> list[str]:
+    """Names that its series have or may have, and that mean something."""
+    names = {query.name for query in panel.queries}
+    return [name for name in MEANING if name in names or names & _MEANT]
 
 
 def _table(panel: Panel) -> table.Panel:

@@ -10,14 +10,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, MaxNLocator
 from matplotlib.transforms import Bbox
 
-from charts.monitoring.board import Board, Look, Panel, Query, Row, Unit
+from charts.monitoring.board import MEANING, Board, Look, Panel, Query, Row, Unit
 from charts.monitoring.layout import COLUMNS, placed
 
 mpl.use("Agg")
@@ -116,7 +119,7 @@ def _series(figure: Figure, box: _Box, panel: Panel, answer: Answer, span: _Span
     for number, (name, query, values) in enumerate(named):
         known = {at: value for at, value in values if math.isfinite(value)}
         times = [at - span[0] for at in every]
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = MEANING.get(name, _COLOURS[number % len(_COLOURS)])
         if query.limit or panel.look is Look.LINES:
             heights = [known.get(at, math.nan) for at in every]  # a gap stays a gap
             dashes = "--" if query.limit else "-"
@@ -133,6 +136,7 @@ def _series(figure: Figure, box: _Box, panel: Panel, answer: Answer, span: _Span
             axes.bar(times, [o - u for o, u in zip(over, under, strict=True)], 1.0, under, color=colour, label=name)
     axes.set_xlim(0, span[1] - span[0])
     axes.set_ylim(bottom=0)
+    set_ticks(axes, panel.unit, whole=all(value.is_integer() for _, _, values in named for _, value in values))
     axes.tick_params(length=0, labelsize=6)
     axes.grid(visible=True, color=_FAINT, linewidth=0.4)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0f} s")
@@ -140,7 +144,7 @@ def _series(figure: Figure, box: _Box, panel: Panel, answer: Answer, span: _Span
     axes.spines[["top", "right"]].set_visible(False)
     if named:
         columns = max(1, min(4, panel.width // 3))
-        handles, names = _first(axes, columns * 2)
+        handles, names = legend_entries(axes, columns * 3)
         axes.legend(
             handles,
             names,
@@ -149,15 +153,43 @@ def _series(figure: Figure, box: _Box, panel: Panel, answer: Answer, span: _Span
             ncols=columns,
             fontsize=5.5,
             frameon=False,
+            labelspacing=0.2,
         )
 
 
-def _first(axes: Axes, most: int) -> tuple[list[Artist], list[str]]:
-    """The legend's entries that there is room for."""
+def set_ticks(axes: Axes, unit: Unit, *, whole: bool) -> None:
+    """Round numbers in the unit that is written: 32 MiB and not 38.1, 2 min and not 2.67, no half workers."""
+    top = axes.get_ylim()[1]
+    if unit is Unit.BYTES:
+        axes.yaxis.set_major_locator(FixedLocator(_round(top, [2.0**power for power in range(50)])))
+    elif unit is Unit.SECONDS and top >= 120:
+        steps = [30.0, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400]
+        axes.yaxis.set_major_locator(FixedLocator(_round(top, steps)))
+    elif whole:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+
+
+def _round(top: float, steps: Sequence[float]) -> list[float]:
+    step = next((step for step in steps if top / step <= 6), steps[-1])
+    return [number * step for number in range(int(top / step) + 1)]
+
+
+def legend_entries(axes: Axes, most: int) -> tuple[list[Artist], list[str]]:
+    """The legend's entries that there is room for: those that rise highest."""
     handles, names = axes.get_legend_handles_labels()
-    if len(names) > most:
-        names = [*names[: most - 1], f"and {len(names) - most + 1} more"]
-    return list(handles[: len(names)]), [name if len(name) < 34 else f"{name[:31]}..." for name in names]
+    entries = list(zip(handles, names, strict=True))
+    if len(entries) > most:
+        first = sorted(range(len(entries)), key=lambda number: (-_height(entries[number][0]), number))[: most - 1]
+        entries = [entries[number] for number in sorted(first)]
+        entries.append((Line2D([], [], linestyle=""), f"and {len(names) - most + 1} more"))
+    return [handle for handle, _ in entries], [name if len(name) < 34 else f"{name[:31]}..." for _, name in entries]
+
+
+def _height(drawn: Any) -> float:
+    """How high a curve rises."""
+    if isinstance(drawn, Line2D):
+        return max((float(value) for value in drawn.get_ydata() if math.isfinite(value)), default=0.0)  # type: ignore[union-attr,arg-type]
+    return math.inf  # areas and bars are there only if they have a height
 
 
 def _stat(figure: Figure, box: _Box, panel: Panel, answer: Answer, span: _Span) -> None:

@@ -19,9 +19,9 @@ from rqk.worker.ending import Ending
 from rqk.worker.options import WorkerOptions
 from rqk.worker.task import Task
 
-QUICK_S = 0.01  # a job that takes longer, from its claim to its end, ends the hurry
+QUICK_S = 0.025  # a job that takes longer, from its claim to its end, ends the hurry
 ENOUGH = 8  # quick ones in a row
-HELD_S = 0.02  # so long a job may wait for the one in hand
+HELD_S = 0.05  # so long a job may wait for the one in hand
 ANSWER_S = 0.005  # what was asked without waiting is read with the next outcome, or after so long
 _NEVER = float("inf")
 

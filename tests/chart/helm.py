@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -110,3 +111,12 @@ def pod_specs(manifests: list[Manifest]) -> dict[str, Manifest]:
         elif it["kind"] in ("Deployment", "Job", "StatefulSet", "DaemonSet"):
             specs[name] = it["spec"]["template"]["spec"]
     return specs
+
+
+if __name__ == "__main__":  # at the end of `make test`
+    if find_helm() is None:
+        sys.stdout.write(
+            "\nThe tests that render and lint the chart were skipped, since there is no helm. To run them:\n"
+            "  install it (https://helm.sh/docs/intro/install/), or\n"
+            "  make cluster-up    builds one with a whole Kubernetes (about 15 minutes, cached)\n"
+        )

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
@@ -114,6 +115,16 @@ def test_values_that_are_shown_render(helm: Helm) -> None:
 def test_commands_of_the_plugin_exist(page: Path) -> None:
     for word in re.findall(r"kubectl rqk (\w+)", page.read_text()):
         assert word in command.commands
+
+
+def test_every_command_and_option_of_the_plugin_is_on_the_page_of_the_command_line() -> None:
+    section = (DOCS / "cli.md").read_text().partition("## `rqk pool`")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`(\w+)(?: \[?NAME\]?…)?(?: NAME)?`", section)) >= set(command.commands)
+    told = set(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", section))
+    for name, one_of in command.commands.items():
+        for option in one_of.params:
+            if isinstance(option, click.Option):
+                assert told & {*option.opts, *option.secondary_opts}, f"{name}: {option.opts}"
 
 
 def test_the_table_of_rights_is_that_of_the_chart(helm: Helm) -> None:

@@ -7,6 +7,7 @@ import sys
 
 import yaml
 
+from charts.generate import Value, read_values
 from rqk.autoscale.crd import render_crd
 from rqk.version import __version__
 from tests.chart.helm import CHART, PROJECT
@@ -40,3 +41,11 @@ def test_what_artifact_hub_reads_is_yaml_and_its_examples_are_pools() -> None:
         assert yaml.safe_load(notes[f"artifacthub.io/{name}"]), name
     for example in yaml.safe_load(notes["artifacthub.io/crdsExamples"]):
         parse_pool(example)
+
+
+def test_every_value_says_what_it_is_for() -> None:
+    def silent(values: tuple[Value, ...]) -> list[str]:
+        own = [".".join(value.path) for value in values if not value.children and not value.description]
+        return own + [name for value in values for name in silent(value.children)]
+
+    assert silent(read_values((CHART / "values.yaml").read_text())) == []

@@ -88,6 +88,38 @@ def version() -> str:
     return str(yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"])
 
 
+def test_a_closed_operator_still_reaches_all_that_it_needs_and_is_scraped_and_probed(helm: Helm) -> None:
+    rendered = helm.template(
+        {**MONITORING, "operator": {"networkPolicy": {"enabled": True}}, "redis": {"enabled": True}}
+    )
+    policy = one(rendered, "NetworkPolicy")["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    opened = {(port["port"], port.get("protocol", "TCP")) for rule in policy["egress"] for port in rule["ports"]}
+    dns = {(53, "UDP"), (53, "TCP")}
+    assert opened == dns | {(port, "TCP") for port in (443, 6443, 6379, 6380, 26379)}
+    assert not any("to" in rule for rule in policy["egress"]), "an API server and a Redis have no labels to go by"
+    # Metrics and probes share one port, and it is one that the pod has by this name.
+    (inward,) = policy["ingress"]
+    assert inward == {"ports": [{"port": "metrics"}]}
+    (container,) = one(rendered, "Deployment", "operator")["spec"]["template"]["spec"]["containers"]
+    assert "metrics" in {port["name"] for port in container["ports"]}
+    assert {container[probe]["httpGet"]["port"] for probe in ("livenessProbe", "readinessProbe")} == {"metrics"}
+    # It is for the operator's pods, all of them, and for nobody else's.
+    wanted = policy["podSelector"]["matchLabels"].items()
+    covered = [
+        it["metadata"]["name"]
+        for it in rendered
+        if it["kind"] in ("Deployment", "StatefulSet", "Job")
+        and wanted <= it["spec"]["template"]["metadata"].get("labels", {}).items()
+    ]
+    assert covered == [one(rendered, "Deployment", "operator")["metadata"]["name"]]
+
+
+def test_who_may_scrape_a_closed_operator_can_be_told(helm: Helm) -> None:
+    (inward,) = one(helm.template(MATRIX["closed"]), "NetworkPolicy")["spec"]["ingress"]
+    assert inward["from"] == MATRIX["closed"]["operator"]["networkPolicy"]["metricsFrom"]
+
+
 def test_a_namespaced_install_makes_nothing_for_the_whole_cluster_that_is_not_asked_for(helm: Helm) -> None:
     made = helm.template(MATRIX["namespaces of others"])
     assert not kinds(made) & {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}

@@ -12,11 +12,12 @@ from tests.monitoring.prometheus import Prometheus, Series
 EVERYTHING: Mapping[str, str] = dict.fromkeys(("namespace", "pool", "queue", "instance", "job"), ".*")
 """What a dashboard's variables stand for while *All* is chosen."""
 RATE_WINDOW = "5s"  # Grafana makes it four scrape intervals and a bit; tests scrape each second
+_INTERVAL = {"__interval": "1s", "__interval_ms": "1000"}  # and this at least the interval of the data source
 
 
 def filled(expr: str, seconds: float, variables: Mapping[str, str] = EVERYTHING) -> str:
     """The expression with Grafana's variables replaced, for a dashboard that shows so many seconds."""
-    values = {"__rate_interval": RATE_WINDOW, "__range": f"{max(1, round(seconds))}s", **variables}
+    values = {"__rate_interval": RATE_WINDOW, "__range": f"{max(1, round(seconds))}s", **_INTERVAL, **variables}
     return re.sub(r"\$(\w+)", lambda match: values[match[1]], expr)
 
 

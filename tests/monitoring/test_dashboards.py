@@ -14,13 +14,13 @@ from rqk_operator.catalogue import OPERATOR_FAMILIES
 
 from charts.monitoring.__main__ import DASHBOARDS, ROOT, main, stale
 from charts.monitoring.alerts import ALERTS
-from charts.monitoring.board import Board, Look, Query, stat
+from charts.monitoring.board import MEANING, Board, Look, Query, stat
 from charts.monitoring.boards import BOARDS
 from charts.monitoring.document import updated
 from charts.monitoring.grafana import render
 from charts.monitoring.scenario import Scenario
 from rqk.metrics import catalogue
-from rqk.metrics.catalogue import Family, Kind
+from rqk.metrics.catalogue import OUTCOMES, WORKER_STATES, Family, Kind
 from rqk.metrics.document import MARKER
 
 EVERY_BOARD = [pytest.param(board, id=board.uid) for board in BOARDS]
@@ -105,9 +105,51 @@ def test_a_panel_says_what_it_means_in_a_sentence(board: Board) -> None:
 
 @pytest.mark.parametrize("board", EVERY_BOARD)
 def test_queries_use_only_variables_that_the_board_has(board: Board) -> None:
-    known = {variable.name for variable in board.variables} | {"__rate_interval", "__range"}
+    known = {variable.name for variable in board.variables} | {
+        "__rate_interval",
+        "__range",
+        "__interval",
+        "__interval_ms",
+    }
     for query in queries(board):
         assert set(re.findall(r"\$(\w+)", query.expr)) <= known, query.expr
+
+
+def colours(board: Board, title: str) -> dict[str, str]:
+    """The fixed colours of a panel's series, by name."""
+    panel = next(
+        panel for panel in file_of(board)["panels"] if panel["title"] == title and panel["type"] == "timeseries"
+    )
+    return {
+        each["matcher"]["options"]: each["properties"][0]["value"]["fixedColor"]
+        for each in panel["fieldConfig"]["overrides"]
+        if each["matcher"]["id"] == "byName"
+    }
+
+
+@pytest.mark.parametrize(
+    ("uid", "title"),
+    [
+        *((uid, "Jobs by outcome") for uid in ("rqk-fleet", "rqk-pool", "rqk-worker")),
+        ("rqk-worker", "State"),
+        ("rqk-pool", "Workers by what they do"),
+        *(
+            ("rqk-rq", title)
+            for title in ("Jobs by status", "Share by status", "Workers' capacity", "Workers by state")
+        ),
+    ],
+)
+def test_a_colour_means_the_same_on_every_panel(uid: str, title: str) -> None:
+    board = next(board for board in BOARDS if board.uid == uid)
+    found = colours(board, title)
+    assert found
+    assert found.items() <= MEANING.items()
+
+
+@pytest.mark.parametrize("words", [OUTCOMES, WORKER_STATES], ids=["outcomes", "states"])
+def test_every_value_has_a_colour_of_its_own(words: tuple[str, ...]) -> None:
+    assert set(words) <= set(MEANING)
+    assert len({MEANING[word] for word in words}) == len(words)
 
 
 def test_titles_are_unique_within_a_row_and_uids_everywhere() -> None:

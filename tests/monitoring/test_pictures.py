@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from charts.monitoring.__main__ import ROOT
 from charts.monitoring.board import Board, Look, Panel, Query, Row, Unit, stat
 from charts.monitoring.boards import BOARDS
-from charts.monitoring.pictures import Line, draw, shown
+from charts.monitoring.pictures import Line, draw, legend_entries, set_ticks, shown
 from charts.monitoring.scenario import Scenario
 
 PNG = b"\x89PNG\r\n"
@@ -80,6 +81,31 @@ def test_a_board_without_data_can_be_drawn(tmp_path: Path) -> None:
 )
 def test_a_value_is_written_as_a_person_reads_it(value: float, unit: Unit, text: str) -> None:
     assert shown(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("top", "unit", "whole", "texts"),
+    [
+        (40 * 1024**2, Unit.BYTES, True, ["0 B", "8 MiB", "16 MiB", "24 MiB", "32 MiB", "40 MiB"]),
+        (150.0, Unit.SECONDS, False, ["0 s", "30 s", "60 s", "90 s", "2 min", "2.5 min"]),
+        (3.0, Unit.COUNT, True, ["0", "1", "2", "3"]),
+        (1.0, Unit.COUNT, True, ["0", "1"]),
+        (0.5, Unit.COUNT, False, ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]),
+    ],
+)
+def test_an_axis_has_round_numbers_in_its_unit(top: float, unit: Unit, whole: bool, texts: list[str]) -> None:
+    axes = Figure().add_subplot()
+    axes.set_ylim(0, top)
+    set_ticks(axes, unit, whole=whole)
+    assert [shown(tick, unit) for tick in axes.get_yticks() if 0 <= tick <= top] == texts
+
+
+def test_a_legend_without_room_names_the_highest() -> None:
+    axes = Figure().add_subplot()
+    for name, height in (("low", 1.0), ("high", 9.0), ("none", 0.0), ("middle", 5.0)):
+        axes.plot([0, 1], [height, height], label=name)
+    assert legend_entries(axes, 3)[1] == ["high", "middle", "and 2 more"]
+    assert legend_entries(axes, 4)[1] == ["low", "high", "none", "middle"]
 
 
 @pytest.mark.parametrize("uid", [board.uid for board in BOARDS])
