@@ -6,7 +6,9 @@ which takes a third of the time of redis-py's command path.
 
 from __future__ import annotations
 
+import select
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +21,7 @@ from rqk.errors import StoreError, StoreUnavailable
 from rqk.store.connect import SOCKET_TIMEOUT_S, Client, describe, translated
 
 _READ = 1 << 16
+_MOST_READS = 64  # at a time: whoever publishes without end must not keep a worker from its jobs
 
 
 def _error(text: str) -> wire.ResponseError:
@@ -76,13 +79,20 @@ class Line:
         """Whether answers to posted commands are still to come."""
         return bool(self._due)
 
-    def collect(self) -> None:
-        """Read the answers to all posted commands, waiting for them."""
+    def collect(self, *, wait: bool = True) -> None:
+        """Read the answers to all posted commands, waiting for them; or only those that have come."""
         try:
-            while self._due:
+            while self._due and (wait or self._has_answer()):
                 self._hand_over()
         except (wire.RedisError, OSError) as error:
             raise self._failed(error) from error
+
+    def _has_answer(self) -> bool:
+        if self.sock is None or self._reader.has_data():  # without a connection reading says what is wrong
+            return True
+        poller = select.poll()
+        poller.register(self.sock, select.POLLIN)
+        return bool(poller.poll(0))
 
     def _hand_over(self) -> None:
         reply = self._next()
@@ -122,6 +132,24 @@ class Line:
             self._reader.feed(data)
             reply = self._reader.gets()
         return reply
+
+    def arrived(self) -> list[Any]:
+        """What a subscription has brought, whole messages only, without waiting. Raises StoreUnavailable."""
+        if self.sock is None:
+            return []
+        try:
+            self.sock.settimeout(0)
+            for _ in range(_MOST_READS):
+                data = self.sock.recv(_READ)
+                if not data:
+                    raise wire.ConnectionError("the server closed the connection")
+                self._reader.feed(data)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            pass
+        except (wire.RedisError, OSError) as error:
+            raise self._failed(error) from error
+        self.sock.settimeout(self._timeout)
+        return list(iter(self._reader.gets, False))
 
     def _failed(self, error: Exception) -> StoreError:
         ours = translated(error, self.where)

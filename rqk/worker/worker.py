@@ -250,7 +250,7 @@ def _greet(client: Client, options: WorkerOptions) -> None:
 
 
 def _open_things(supervisor: Supervisor, stop: StopRequests) -> list[Closable]:
-    lines = [supervisor.line, *supervisor.waiter.lines]
+    lines = [supervisor.line, supervisor.heart.channel.line, *supervisor.waiter.lines]
     sockets: list[Closable] = [line.sock for line in lines if line.sock is not None]
     return [*sockets, stop]
 

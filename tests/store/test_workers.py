@@ -10,7 +10,7 @@ import redis as redis_py
 from rqk.core import keys
 from rqk.core.commands import Command
 from rqk.core.times import to_date
-from rqk.errors import DuplicateWorkerError
+from rqk.errors import DuplicateWorkerError, StoreUnavailable
 from rqk.store import queues, registries, transitions, workers
 from rqk.store.channel import Channel
 from rqk.store.workers import Namesake, Pulse
@@ -197,6 +197,37 @@ def test_commands_arrive_and_junk_does_not(redis: Client) -> None:
         assert heard == [Command("stop-job", "a"), Command("retire")]
     finally:
         channel.close()
+    assert not channel.is_open
+
+
+def test_a_large_message_that_comes_in_pieces_is_waited_for(redis: Client) -> None:
+    channel = Channel(redis, "w")
+    channel.open()
+    try:
+        heard: list[Command] = []
+        for _ in range(5):
+            assert redis.publish(keys.pubsub("w"), b"x" * 5_000_000) == 1
+            heard += channel.read()  # now, while only a part of it is there
+        assert workers.send(redis, "w", Command("stop-job", "a")) == 1, "it is still subscribed"
+        wait_until(lambda: heard.extend(channel.read()) or heard, what="the command behind them")  # type: ignore[func-returns-value]
+        assert heard == [Command("stop-job", "a")]
+    finally:
+        channel.close()
+
+
+def test_a_channel_whose_connection_ends_says_so(redis: Client) -> None:
+    channel = Channel(redis, "w")
+    channel.open()
+    redis.client_kill_filter(_type="pubsub")
+
+    def ended() -> bool:
+        try:
+            channel.read()
+        except StoreUnavailable:
+            return True
+        return False
+
+    wait_until(ended, what="the end of the connection to be noticed")
     assert not channel.is_open
 
 
