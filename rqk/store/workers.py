@@ -72,6 +72,10 @@ class Tally(NamedTuple):
             done + (counter == _SUCCESS), failed + (counter == _FAILURE), worked + (seconds if counter else 0.0)
         )
 
+    def and_also(self, other: Tally) -> Tally:
+        """Both together."""
+        return Tally(self.successes + other.successes, self.failures + other.failures, self.working_s + other.working_s)
+
 
 _SUCCESS, _FAILURE = "successful_job_count", "failed_job_count"
 

@@ -1,28 +1,36 @@
-"""One job ahead: with jobs of a few milliseconds, waiting for Redis takes as long as a job.
+"""Jobs ahead: with jobs of a few milliseconds, waiting for Redis takes as long as a job.
 
-Then the next job is leased before the one in hand has ended, as RQ prepares one: its status stays queued, so if we die
-it goes back to the head of its queue and counts as nothing. When the job in hand ends, the other one begins at once; one
-script writes the end, says that the other has begun, and leases a third. Its answer is read with the next end. A job
-that is held up, because the one in hand turns out to be long or the worker is told to stop, goes back at once.
+Then the next two are leased before the one in hand has ended, as RQ prepares one: their status stays queued, so if we die
+they go back to the head of their queue and count as nothing. When the job in hand ends, the next one begins at once; one
+script writes the end, says that the next one has begun, and leases another. Its answer is read when it has come. Jobs
+that are held up, because the one in hand turns out to be long or the worker is told to stop, go back at once.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from datetime import datetime
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rqk.core import keys, moves
 from rqk.store import transitions
 from rqk.store.line import Line
-from rqk.store.transitions import Claimed, Lease
+from rqk.store.transitions import Ask, Claimed, Lease, Refusal, Settlement
+from rqk.store.workers import Tally
 from rqk.worker.ending import Ending
+from rqk.worker.heart import Heart
 from rqk.worker.options import WorkerOptions
 from rqk.worker.task import Task
 
+if TYPE_CHECKING:
+    from rqk.worker.report import Report
+
 QUICK_S = 0.025  # a job that takes longer, from its claim to its end, ends the hurry
 ENOUGH = 8  # quick ones in a row
-HELD_S = 0.05  # so long a job may wait for the one in hand
-ANSWER_S = 0.005  # what was asked without waiting is read with the next outcome, or after so long
+HELD_S = 0.05  # so long jobs may wait for the one in hand
+DEPTH = 2  # held or asked for: one is at hand while Redis writes the end of the last one and leases another
+ANSWER_S = 0.005  # an answer is read with the next outcome, or after so long
 _NEVER = float("inf")
 
 
@@ -31,43 +39,122 @@ class Owed(NamedTuple):
 
     task: Task
     end: Ending
+    tally: Tally  # what was told along with it
+    asks: bool  # whether another job is asked for
 
 
 class Ahead:
-    """What is taken ahead, and whether that is wise."""
+    """What is taken ahead, what is under way to Redis meanwhile, and whether that is wise."""
 
-    def __init__(self, options: WorkerOptions) -> None:
+    def __init__(
+        self, options: WorkerOptions, line: Line, heart: Heart, report: Report, clock: Callable[[], datetime]
+    ) -> None:
         self._allowed = options.max_jobs is None and options.strategy != "round_robin"
+        self._line, self._heart, self._report, self._clock = line, heart, report, clock
         self._quick = 0
-        self.claimed: Claimed | None = None
-        self.owed: Owed | None = None
-        self.asked = False  # the claim under way is for a job ahead
+        self.held: deque[Claimed] = deque()
+        self._asked: deque[str] = deque()  # execution ids of claims under way
+        self._owed: deque[Owed] = deque()
+        self._sent_at = 0.0
 
     def note(self, seconds: float) -> None:
         """A job has ended so long after its claim."""
         self._quick = self._quick + 1 if seconds < QUICK_S else 0
 
+    def wants(self, begun: int = 0) -> bool:
+        """Whether another job should be taken ahead, when ``begun`` of those that are held have begun."""
+        return self._allowed and self._quick >= ENOUGH and len(self.held) - begun + len(self._asked) < DEPTH
+
     @property
-    def is_wise(self) -> bool:
-        """Whether jobs are quick enough."""
-        return self._allowed and self._quick >= ENOUGH
+    def is_owing(self) -> bool:
+        """Whether ends of jobs are not known to be written yet."""
+        return bool(self._owed)
 
     def due_at(self, task: Task | None) -> float:
-        """When the job that is held has waited long enough."""
-        if self.claimed is None:
+        """When what is held has waited long enough."""
+        if not self.held:
             return _NEVER
         return task.claimed_at + HELD_S if task is not None else 0.0
 
-    @staticmethod
-    def answer_at(now: float, line: Line) -> float:
+    def answer_at(self) -> float:
         """When answers that nobody has waited for are to be read."""
-        return now + ANSWER_S if line.is_owed else _NEVER
+        return self._sent_at + ANSWER_S if self._line.is_owed else _NEVER
 
-    def give_back(self, line: Line, now: datetime) -> None:
+    def read(self, task: Task | None, now: float) -> None:
+        """Take in the answers that have come; wait for them if the job in hand is over and none is held."""
+        over = task is None or task.ending is not None
+        self._line.collect(wait=(over and not self.held) or now >= self.answer_at())
+
+    def claim(self, ask: Ask, now: float) -> None:
+        """Ask for a job, without waiting."""
+        transitions.claim_later(self._line, ask, self._took)
+        self._asked.append(ask.execution_id)
+        self._sent_at = now
+
+    def settle(self, task: Task, end: Ending, ask: Ask | None, now: float) -> Claimed:
+        """Send the end of a job, and that the next one begins, which is returned: before it is given away, so that this is
+        known whatever becomes of us.
+        """
+        heart, following = self._heart, self.held[0]
+        tell = now >= heart.tell_at
+        owed = Owed(task, end, heart.tally if tell else Tally(), asks=ask is not None)
+        transitions.settle_later(
+            *(self._line, task.lease, end.move, self._clock(), heart.tally, ask),
+            tell=tell,
+            begins=_lease(following),
+            then=self._paid,
+        )
+        if tell:
+            heart.told(now)
+        if ask is not None:
+            self._asked.append(ask.execution_id)
+        self._owed.append(owed)
+        self._sent_at = now
+        return self.held.popleft()
+
+    def _paid(self, answer: Settlement) -> None:
+        """The end of a job is written, and another one is taken ahead."""
+        owed = self._owed.popleft()
+        if not answer.told:
+            self._heart.tally = self._heart.tally.and_also(owed.tally)
+        if owed.asks:
+            self._took(answer.next)
+        self._report.ended(owed.task, owed.end, self._heart.verified(owed.task, answer.settled))
+
+    def _took(self, reply: Claimed | Refusal) -> None:
+        self._asked.popleft()
+        if isinstance(reply, Claimed):
+            self.held.append(reply)
+        self._heart.hear(reply)
+
+    def give_back(self) -> None:
         """What is held goes back to the head of its queue, whether Redis has been told that it begins or not."""
-        held = self.claimed
-        if held is not None:
-            status = line.execute_command("HGET", keys.job(held.job_id), "status")
-            lease = Lease(held.job_id, held.execution_id, held.queue, never_started=status == b"queued")
-            transitions.settle(line, lease, moves.put_back(now), now)
-            self.claimed = None
+        self._line.collect()  # what is under way may bring more
+        while self.held:
+            held = self.held[-1]  # the last one first: each goes before those that were behind it
+            status = self._line.execute_command("HGET", keys.job(held.job_id), "status")
+            lease = _lease(held)._replace(never_started=status == b"queued")
+            now = self._clock()
+            transitions.settle(self._line, lease, moves.put_back(now), now)
+            self.held.pop()
+
+    def recover(self, task: Task | None) -> None:
+        """The connection broke: claims may have been carried out whose answers were lost, and ends of jobs may not have been."""
+        while self._asked:
+            found = self._heart.find_claimed(self._asked[0])
+            if found is not None:
+                self.held.append(found)
+            self._asked.popleft()
+        while self._owed:
+            owed = self._owed[0]
+            follower = self._owed[1].task if len(self._owed) > 1 else task
+            owed.task.tries += 1
+            args = (self._line, owed.task.lease, owed.end.move, self._clock(), owed.tally)
+            answer = transitions.settle(*args, begins=follower.lease if follower is not None else None)
+            self._owed[0] = owed._replace(asks=False)
+            self._paid(answer._replace(told=True))
+        self.give_back()
+
+
+def _lease(claimed: Claimed) -> Lease:
+    return Lease(claimed.job_id, claimed.execution_id, claimed.queue)

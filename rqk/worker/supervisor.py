@@ -19,8 +19,8 @@ from rqk.errors import StoreError
 from rqk.store import transitions
 from rqk.store.connect import Client
 from rqk.store.line import Line
-from rqk.store.transitions import Ask, Claimed, Held, Lease, Refusal, Settled, Settlement
-from rqk.worker.ahead import Ahead, Owed
+from rqk.store.transitions import Ask, Claimed, Held, Refusal, Settled
+from rqk.worker.ahead import Ahead
 from rqk.worker.chores import Chores
 from rqk.worker.claiming import Turns, Waiter
 from rqk.worker.ending import Ending
@@ -67,7 +67,7 @@ class Supervisor:
         self.jobs_done = 0
         self.idle_since = monotonic()
         self.outage = Outage()
-        self.ahead = Ahead(options)
+        self.ahead = Ahead(options, self.line, self.heart, report, clock)
         self._asked: str | None = None  # execution id of a claim whose answer was lost with the connection
         self._held: list[Held] = []  # moved by blocking pops, not yet given back or started
         self._paused_until = 0.0
@@ -115,7 +115,7 @@ class Supervisor:
             dues.append(self._paused_until if self._can_claim() else now + _PAUSE_S)
         if self.task is not None and self.task.ending is not None:
             dues.append(now)
-        dues += (self.chores.due_at, self.ahead.due_at(self.task), self.ahead.answer_at(now, self.line))
+        dues += (self.chores.due_at, self.ahead.due_at(self.task), self.ahead.answer_at())
         if self.options.max_idle_s is not None and self.task is None:
             dues.append(self.idle_since + self.options.max_idle_s)
         first = (
@@ -135,12 +135,12 @@ class Supervisor:
             for command in self.heart.listen():
                 self._obey(command)
         if self.line.is_owed:
-            self.line.collect()
+            self.ahead.read(self.task, now)
         self._held += self._popped()
         if self.task is not None and self.task.ending is not None:
             self._settle(self.task, self.task.ending, now)
         if self.stop.asked or self.heart.retiring or now >= self.ahead.due_at(self.task):
-            self.ahead.give_back(self.line, self.clock())
+            self.ahead.give_back()
         if self.task is None and (self._held or self._wants_job(now)):
             self._claim(now)
         if now >= self.heart.due_at:
@@ -178,9 +178,11 @@ class Supervisor:
         return self._wants_job(now) and not self.options.burst and self.heart.is_born
 
     def _ask(self, held: list[Held] | None = None, *, ahead: bool = False) -> Ask:
-        self._asked, self.ahead.asked = os.urandom(16).hex(), ahead
+        execution_id = os.urandom(16).hex()
+        if not ahead:
+            self._asked = execution_id
         return Ask(
-            self.options.name, self._asked, self.turns.order(), self.options.lease_s, self.clock(), held or (), ahead
+            self.options.name, execution_id, self.turns.order(), self.options.lease_s, self.clock(), held or (), ahead
         )
 
     def _claim(self, now: float) -> None:
@@ -236,8 +238,10 @@ class Supervisor:
         if task.tries == 1:
             self.heart.tally = self.heart.tally.plus(end.move.counter, end.attempt.seconds)
             self.ahead.note(now - task.claimed_at)
-        if self._goes_on() and self.ahead.claimed is not None:
-            self._overlap(task, end, self.ahead.claimed, now)
+        if self._goes_on() and self.ahead.held:
+            following = self.ahead.settle(task, end, self._ask(ahead=True) if self.ahead.wants(1) else None, now)
+            self._forget(end, now)
+            self.report.started(self._begin(following, now, hurry=True))
             return
         ask = self._ask() if self._goes_on() else None
         started = self.monotonic()
@@ -253,8 +257,8 @@ class Supervisor:
             self.heart.say("idle")
         else:
             self._received(reply, now, hurry=True)
-            if self.task is not None and self.ahead.is_wise:
-                transitions.claim_later(self.line, self._ask(ahead=True), self._took_ahead)
+            while self.task is not None and self.ahead.wants():
+                self.ahead.claim(self._ask(ahead=True), now)
         # Told only now: the next horse is at work meanwhile.
         self.report.ended(task, end, self.heart.verified(task, settled))
         if self.task is not None:
@@ -263,41 +267,6 @@ class Supervisor:
     def _goes_on(self) -> bool:
         """Whether another job is wanted after this one."""
         return self._may_take() and (self.options.max_jobs is None or self.jobs_done + 1 < self.options.max_jobs)
-
-    # One job ahead (ahead.py)
-    def _overlap(self, task: Task, end: Ending, claimed: Claimed, now: float) -> None:
-        """The job that was taken ahead begins; the end of the last one is on its way to Redis meanwhile."""
-        ask = self._ask(ahead=True) if self.ahead.is_wise else None
-        transitions.settle_later(  # sent before the job is given away: that it has begun is known then, whatever becomes of us
-            *(self.line, task.lease, end.move, self.clock(), self.heart.tally, ask),
-            tell=now >= self.heart.tell_at,
-            begins=Lease(claimed.job_id, claimed.execution_id, claimed.queue),
-            then=self._paid,
-        )
-        self.ahead.owed, self.ahead.claimed = Owed(task, end), None
-        self._forget(end, now)
-        self.report.started(self._begin(claimed, now, hurry=True))
-
-    def _paid(self, answer: Settlement) -> None:
-        """The end of a job is written, and another one is taken ahead."""
-        owed, self.ahead.owed = self.ahead.owed, None
-        if answer.told:
-            self.heart.told(self.turned_at)
-        self._took_ahead(answer.next)
-        if owed is not None:
-            self.report.ended(owed.task, owed.end, self.heart.verified(owed.task, answer.settled))
-
-    def _pay_again(self, owed: Owed) -> None:
-        """The connection broke before the answer came."""
-        owed.task.tries += 1
-        begins = self.task.lease if self.task is not None else None
-        args = (self.line, owed.task.lease, owed.end.move, self.clock(), self.heart.tally)
-        self._paid(transitions.settle(*args, begins=begins))
-
-    def _took_ahead(self, reply: Claimed | Refusal) -> None:
-        self._asked = None
-        self.ahead.claimed = reply if isinstance(reply, Claimed) else None
-        self.heart.hear(reply)
 
     def _forget(self, end: Ending, now: float) -> None:
         self.task = None
@@ -333,7 +302,7 @@ class Supervisor:
 
     # Stopping
     def _leave_if_done(self, now: float) -> None:
-        if self.task is not None or self.ahead.owed is not None:
+        if self.task is not None or self.ahead.is_owing:
             # A second request while Redis is away: the outcome cannot be written; the lease ends and a janitor finds the job.
             ended = self.task is None or self.task.ending is not None
             self.done = self.stop.asked > 1 and now < self.outage.again_at and ended
@@ -348,8 +317,7 @@ class Supervisor:
         """Leave in order: give back what blocking pops have moved, unregister, end the children."""
         self.runner.stop()
         with suppress(StoreError):
-            self.line.collect()
-            self.ahead.give_back(self.line, self.clock())
+            self.ahead.give_back()
             if self.waiter.waiting:
                 self._held += self.waiter.stop(self.line)
             if self._held:
@@ -385,11 +353,7 @@ class Supervisor:
         self.heart.renew_soon()
         claimed = self.heart.find_claimed(self._asked) if self._asked is not None else None
         self._asked = None
-        if self.ahead.asked and claimed is not None:
-            self.ahead.claimed, claimed = claimed, None
-        if self.ahead.owed is not None:
-            self._pay_again(self.ahead.owed)
-        self.ahead.give_back(self.line, self.clock())
+        self.ahead.recover(self.task)
         if claimed is not None:
             if self.task is not None and self.task.ending is not None:
                 # One script settles and claims: as the new job was started, the old one's outcome was written.
