@@ -148,8 +148,8 @@ class Ahead:
         while self._owed:
             owed = self._owed[0]
             follower = self._owed[1].task if len(self._owed) > 1 else task
-            owed.task.tries += 1
-            args = (self._line, owed.task.lease, owed.end.move, self._clock(), owed.tally)
+            end = owed.task.next_try(owed.end)
+            args = (self._line, owed.task.lease, end.move, self._clock(), owed.tally)
             answer = transitions.settle(*args, begins=follower.lease if follower is not None else None)
             self._owed[0] = owed._replace(asks=False)
             self._paid(answer._replace(told=True))

@@ -71,6 +71,12 @@ def reported(
     return Ending(move, word, attempt, outcome.func, outcome.exc_string)
 
 
+def without_value(end: Ending) -> Ending:
+    """The same end, its return value left out."""
+    rest = {name: value for name, value in end.move.result.items() if name != "return_value"}
+    return end._replace(move=end.move._replace(result=rest))
+
+
 def died(job: JobRecord, attempt: Attempt, verdict: Verdict, now: datetime, func: str) -> Ending:
     """The horse died without a word."""
     if verdict.outcome == "stopped":

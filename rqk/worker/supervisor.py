@@ -234,7 +234,7 @@ class Supervisor:
         return task
 
     def _settle(self, task: Task, end: Ending, now: float) -> None:
-        task.tries += 1
+        end = task.next_try(end)
         if task.tries == 1:
             self.heart.tally = self.heart.tally.plus(end.move.counter, end.attempt.seconds)
             self.ahead.note(now - task.claimed_at)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -14,12 +15,16 @@ from rqk.core.times import from_date
 from rqk.core.verdict import Verdict
 from rqk.store.transitions import Claimed, Lease
 from rqk.store.workers import Running
-from rqk.worker.ending import Ending, read_brief, read_job
+from rqk.worker.ending import Ending, read_brief, read_job, without_value
 from rqk.worker.messages import Mode, Order
 from rqk.worker.stable import Horse
 
 KilledFor = Literal["timeout", "stop", "grace", "lease", "memory"]
 DEFAULT_TIMEOUT_S = 180.0  # for a job without a timeout field, as in RQ
+_MOST_TRIES = 5  # with a large result, each after Redis has answered something else
+_LARGE = 1_000_000  # the least proto-max-bulk-len that a server can be given, about
+
+log = logging.getLogger("rqk.worker")
 
 
 @dataclass(slots=True)
@@ -95,6 +100,22 @@ class Task:
     def func(self) -> str:
         """The function's name, read without running anything of the payload."""
         return peek_func_name(self.claimed.fields.get(b"data", b"")) or "unknown"
+
+    def next_try(self, end: Ending) -> Ending:
+        """What is to be written at the next try: the end, without its return value if Redis has hung up on that again and again.
+
+        A server says nothing else to a value beyond its proto-max-bulk-len, and a worker must not offer it for ever.
+        """
+        self.tries += 1
+        size = len(end.move.result.get("return_value", b""))
+        if self.tries <= _MOST_TRIES or size < _LARGE:
+            return end
+        log.error(
+            "%s: job %s: its return value was not stored, since Redis hangs up on it: %d bytes in base64; "
+            "the server's proto-max-bulk-len must be larger",
+            *(self.queue, self.id, size),
+        )
+        return without_value(end)
 
     def attempt(self, now: datetime) -> Attempt:
         """The attempt as far as the supervisor knows it."""

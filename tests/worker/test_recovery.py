@@ -43,6 +43,27 @@ def test_a_job_is_not_lost_on_a_horse_that_died_while_it_waited(redis: Client, s
     assert job.return_value() == 3
 
 
+# A result that Redis does not take
+@pytest.mark.parametrize("before", [0, 40], ids=["alone", "in its stride"])
+def test_a_result_too_long_for_the_server_keeps_nobody_waiting(
+    redis: Client, start_worker: StartWorker, before: int
+) -> None:
+    redis.config_set("proto-max-bulk-len", 2_000_000)
+    try:
+        queue = Queue(connection=redis)
+        quick = [queue.enqueue(jobs.add, 1, 2) for _ in range(before)]
+        long = queue.enqueue("os.urandom", 3_000_000)
+        behind = queue.enqueue(jobs.add, 1, 2)
+        worker = start_worker("default", options=["--preload", "tests.support.jobs"], ready=False)
+        assert ended(long, 30) == "finished"
+        assert long.return_value() is None
+        assert ended(behind) == "finished"
+        assert {job.return_value() for job in [*quick, behind]} == {3}
+        assert "its return value was not stored, since Redis hangs up on it" in worker.log
+    finally:
+        redis.config_set("proto-max-bulk-len", 512 * 1024 * 1024)
+
+
 # A worker dies
 def test_the_job_of_a_dead_worker_fails(redis: Client, start_worker: StartWorker, tmp_path: Path) -> None:
     start_worker("default", options=[*FEVERISH, "--name", "other"])
