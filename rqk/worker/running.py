@@ -88,7 +88,7 @@ class Runner:
     def start(self, task: Task, now: float, *, hurry: bool = False) -> None:
         """Give a job to a horse, or to the next one that comes."""
         order = task.order()
-        while (horse := self.stable.take(hurry=hurry)) is not None:
+        while task.horse is None and (horse := self.stable.take()) is not None:
             try:
                 horse.give(order)
             except OSError:  # it died while it waited; it cannot have begun, so the next one gets the job
@@ -97,8 +97,7 @@ class Runner:
             task.horse = horse
             limit = order.timeout_s
             task.hard_limit_at = None if limit is None else now + limit + self.options.kill_after_s
-            return
-        self.stable.ask(hurry=hurry)
+        self.stable.ask(hurry=hurry)  # only now: the horse is at work while the next ones are forked
 
     def look(self, task: Task | None, now: float, readable: Collection[int]) -> list[Ending]:
         """Take in what zygote and horse have said; returns how the task ended, if it did."""

@@ -100,13 +100,9 @@ class Stable:
             self.asked += count
             self.zygote.request_fork(count, at_leisure=not hurry)
 
-    def take(self, *, hurry: bool = False) -> Horse | None:
-        """A waiting horse; the caller has it now, and others are asked for if it was the last, or in a hurry the last but one."""
-        if not self.waiting:
-            return None
-        horse = self.waiting.pop()
-        self.ask(hurry=hurry)
-        return horse
+    def take(self) -> Horse | None:
+        """A waiting horse; the caller has it now, and asks for others when it has given it a job."""
+        return self.waiting.pop() if self.waiting else None
 
     def keep(self, horse: Horse) -> None:
         """A horse that may run further jobs is the next to run one; the fresh one stays in reserve for its end."""
