@@ -32,7 +32,7 @@ def source(name: str) -> str:
     return _NAME.sub(_key, text)
 
 
-_ALONE = frozenset({"add"})
+_ALONE = frozenset({"add", "add_many"})
 _NAME = re.compile(r"\bK\.(\w+)|\bK\[(\w+)\]")
 
 

@@ -86,9 +86,14 @@ def _is_usual(job: NewJob) -> bool:
 
 
 def _add(executor: Executor, jobs: Sequence[NewJob]) -> list[int]:
-    """By add.lua; what it returns for each job. The jobs are of one queue."""
+    """By add.lua or add_many.lua; what it returns for each job. The jobs are of one queue."""
+    if len(jobs) == 1:
+        job = jobs[0]
+        fields = chain.from_iterable(job.fields.items())
+        words = (keys.QUEUES, keys.queue(job.queue), keys.job(job.id), job.id, _PUSH[job.place])
+        return [scripts.run(executor, "add", *words, *fields)]
     batches = (jobs[start : start + _NEW_BATCH] for start in range(0, len(jobs), _NEW_BATCH))
-    return list(chain.from_iterable(scripts.run_each(executor, "add", map(_add_args, batches))))
+    return list(chain.from_iterable(scripts.run_each(executor, "add_many", map(_add_args, batches))))
 
 
 def _add_args(jobs: Sequence[NewJob]) -> list[Any]:
