@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,8 @@ from tests.kube.versions import VALKEY_IMAGE
 
 HERE = Path(__file__).parent
 FAILED = pytest.StashKey[bool]()
+FIGURE = "figure"
+Figure = Callable[[str], None]
 PATIENCE_S = 300.0
 HINT = (
     "no Kubernetes at hand; `make test-cluster` builds and starts one (about 15 minutes the first time, "
@@ -48,10 +50,20 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Whoever ran everything else is told in the last lines how to run this tier."""
+    """What was measured; and whoever ran everything else is told in the last lines how to run this tier."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            if name == FIGURE:
+                terminalreporter.write_line(f"measured: {value}")
     skipped = terminalreporter.stats.get("skipped", [])
     if any(HINT in str(report.longrepr) for report in skipped):
         terminalreporter.write_line(f"cluster tests were skipped: {HINT}")
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Figure:
+    """Keep a sentence with figures for the last lines of the run."""
+    return lambda text: record_property(FIGURE, text)
 
 
 @pytest.fixture(scope="session")

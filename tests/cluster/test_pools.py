@@ -12,12 +12,12 @@ from typing import Any, Self
 
 import pytest
 
+from tests.cluster.conftest import Figure
 from tests.cluster.images import APP
 from tests.cluster.operating import Operator
 from tests.cluster.shop import CONTAINER_SECURITY, QUICK, Departures, Shop, steady
 from tests.kube.access import Access
 from tests.kube.client import Client, condition, wait_for
-from tests.kube.commands import say
 from tests.kube.errors import CommandFailed
 
 
@@ -26,7 +26,7 @@ def killed_workers(shop: Shop) -> list[str]:
     return [event["message"] for event in shop.events("WorkerDied")]
 
 
-def test_five_hundred_jobs_from_zero_and_back_to_zero(shop: Shop) -> None:
+def test_five_hundred_jobs_from_zero_and_back_to_zero(shop: Shop, figure: Figure) -> None:
     pool = shop.pool(scaling={"maxReplicas": 10, "targetDepthPerWorker": 20, "scaleDown": QUICK})
     assert pool.replicas() == 0
     with Departures(shop) as departures:
@@ -42,6 +42,7 @@ def test_five_hundred_jobs_from_zero_and_back_to_zero(shop: Shop) -> None:
     assert set(ran.values()) == {1}, "a job ran twice: its worker was killed"
     assert killed_workers(shop) == []
     assert pool.condition("Ready")[0] == "True"
+    figure(f"500 jobs, 0 -> 10 -> 0 pods: 0 lost, 0 busy workers told to go, {len(departures.pods)} pods seen leaving")
 
 
 def test_busy_workers_survive_every_shrinking(shop: Shop) -> None:
@@ -66,7 +67,9 @@ def test_busy_workers_survive_every_shrinking(shop: Shop) -> None:
     assert killed_workers(shop) == []
 
 
-def test_an_enqueue_patches_the_deployment_within_a_fifth_of_a_second(shop: Shop, cluster: Access) -> None:
+def test_an_enqueue_patches_the_deployment_within_a_fifth_of_a_second(
+    shop: Shop, cluster: Access, figure: Figure
+) -> None:
     pool = shop.pool(scaling={"maxReplicas": 1, "scaleDown": {"stabilizationSeconds": 0, "toZeroAfterSeconds": 0}})
     reactions: list[float] = []
     for _ in range(5):
@@ -78,7 +81,7 @@ def test_an_enqueue_patches_the_deployment_within_a_fifth_of_a_second(shop: Shop
             reactions.append(watched.wait_for(1) - enqueued)
         pool.wait_replicas(0, 60)
     said = ", ".join(f"{reaction * 1000:.0f}" for reaction in sorted(reactions))
-    say(f"\nenqueue to patched Deployment: {said} ms; median {median(reactions) * 1000:.0f} ms")
+    figure(f"enqueue to patched Deployment: {said} ms; median {median(reactions) * 1000:.0f} ms")
     if cluster.own is not None:
         assert median(reactions) <= 0.2
 
@@ -116,7 +119,7 @@ class Watched:
         return next(at for at, it in self._seen if it == replicas)
 
 
-def test_twenty_workers_are_asked_for_in_one_step(shop: Shop) -> None:
+def test_twenty_workers_are_asked_for_in_one_step(shop: Shop, figure: Figure) -> None:
     pool = shop.pool(scaling={"maxReplicas": 20, "targetDepthPerWorker": 1, "scaleDown": QUICK})
     with Watched(shop.client, pool.name) as watched:
         watched.wait_for(0)
@@ -136,6 +139,7 @@ def test_twenty_workers_are_asked_for_in_one_step(shop: Shop) -> None:
     up = [it for it in steps() if it.startswith("Scaled up")]
     assert len(up) == 1, up
     assert "20" in up[0].split()
+    figure(f"0 -> 20 pods in one step: {up[0]}")
 
 
 def test_two_pools_on_one_redis_keep_to_their_queues(shop: Shop) -> None:
