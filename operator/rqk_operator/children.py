@@ -110,6 +110,9 @@ class Children:
                 if state.task is None:  # at work on it: the next audit sees what came of it
                     self._known[state.about.uid] = found.get(state.about.uid, {})
             self._audited, self._audit_at = True, self._clock() + AUDIT_S
+            for state in self._pools:
+                if self.differ(state):
+                    state.look_at = 0.0
         except KubeError as error:
             log.warning("the pools' other objects could not be listed: %s", error)
             self._audit_at = self._clock() + AGAIN_S

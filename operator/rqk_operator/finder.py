@@ -46,7 +46,7 @@ class Finder:
             if state.pool is not pool:
                 return  # changed meanwhile; resolve_at is due again
             if state.access is None or state.access.key != found.key or state.salt != salt:
-                state.access, state.salt, state.wanted = found, salt, None
+                state.access, state.salt, state.wanted, state.look_at = found, salt, None, 0.0
                 self._soon()
             state.access_trouble, state.resolve_wait = None, 0.0
             state.resolve_at = self.vault.due(state.about.namespace, needed) if needed else float("inf")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,6 +32,16 @@ BELIEVED_S = 60.0  # that a pool exists of which its watch has just spoken
 AHEAD_S = 86_400  # a worker that was asked to retire before it came is remembered for so long
 TAKEN_AGAIN_S = 10.0  # nobody watches what is not a pool's
 REFUSED_AGAIN_S = 60.0  # a refused manifest is tried again, since quotas and policies change
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A worker known to be dead, whose jobs are to be settled."""
+
+    state: PoolState
+    pod: PodView
+    reason: str
+    begun_before: float | None  # epoch seconds; attempts begun later are those of the process that came after it
 
 
 class Hands:
@@ -237,21 +247,22 @@ class Hands:
             raise
 
     # The dead
-    async def bury(self, site: Site, state: PoolState, pod: PodView, reason: str, begun_before: float | None) -> None:
+    async def bury(self, site: Site, death: Death) -> None:
         """Settle the jobs of a worker whose process is known to be dead, instead of waiting for its leases to end."""
+        state = death.state
         pool = state.pool
         if pool is None:
             return
         policy = Policy("requeue" if pool.spec.worker.abandoned is Abandoned.REQUEUE else "fail")
-        found = await site.ask(lambda client: _settle(client, pool, pod, policy, reason, begun_before))
+        found = await site.ask(lambda client: _settle(client, pool, death, policy))
         for one in found:
             log.warning(
-                "%s/%s: job %s of pod %s: %s (%s)", *state.key, one.job_id, pod.name, one.action, reason,
+                "%s/%s: job %s of pod %s: %s (%s)", *state.key, one.job_id, death.pod.name, one.action, death.reason,
                 extra={"action": "job_settled", "job_id": one.job_id},
             )  # fmt: skip
         if found:
             jobs = ", ".join(f"{one.job_id} {one.action}" for one in found)
-            self._events.note(state.about, "Warning", "WorkerDied", f"{reason} Jobs: {jobs}")
+            self._events.note(state.about, "Warning", "WorkerDied", f"{death.reason} Jobs: {jobs}")
 
 
 def _ask(client: Client, leaving: Iterable[Mate], staying: Iterable[Mate]) -> tuple[PodView, ...]:
@@ -268,17 +279,15 @@ def _ask(client: Client, leaving: Iterable[Mate], staying: Iterable[Mate]) -> tu
     return tuple(agreed)
 
 
-def _settle(
-    client: Client, pool: Pool, pod: PodView, policy: Policy, reason: str, begun_before: float | None
-) -> list[leases.Found]:
+def _settle(client: Client, pool: Pool, death: Death, policy: Policy) -> list[leases.Found]:
     now = datetime.now(UTC)
     found: list[leases.Found] = []
-    names = [pod.worker]
+    names = [death.pod.worker]
     if pool.spec.worker.command is not None:
-        names += [name for name in workers.names(client) if _lives_in(client, name, pod)]
+        names += [name for name in workers.names(client) if _lives_in(client, name, death.pod)]
     for name in names:
-        found += leases.end_leases_of(client, name, policy, now, reason, begun_before=begun_before)
-        if begun_before is None:  # the pod never comes back, and nor does the name
+        found += leases.end_leases_of(client, name, policy, now, death.reason, begun_before=death.begun_before)
+        if death.begun_before is None:  # the pod never comes back, and nor does the name
             workers.death(client, name, pool.spec.queues, now)
     return found
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,33 +21,23 @@ from rqk_operator.children import Children
 from rqk_operator.errors import KubeError
 from rqk_operator.events import Events
 from rqk_operator.finder import SECRET_AGAIN_S, Finder
-from rqk_operator.hands import Hands
+from rqk_operator.hands import Death, Hands
 from rqk_operator.metrics import OperatorMetrics
 from rqk_operator.pools import Pools, PoolState
 from rqk_operator.retire import Directory, Mate, Plan, still_holds, still_to_mark
-from rqk_operator.rules import consider, next_look, note_failing, note_redis, status_of
-from rqk_operator.sites import Site, Sites
+from rqk_operator.rules import consider, note_failing, note_redis, rest, status_of, still_rests
+from rqk_operator.sites import Site, Sites, queues_of
 from rqk_operator.status import Status, Trouble, merge_patch, news, worth_writing
 from rqk_operator.vault import Vault
-from rqk_operator.views import PodView
 
 log = logging.getLogger("rqk.operator")
 
 DEBOUNCE_S = 0.02  # after news of a queue: a producer that enqueues one by one gets its workers in one step
 COUNTS_S = 5.0  # between two status writes of a pool in which only counts changed
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0  # after an error with one pool
+_AT_ONCE = 50  # decisions in a row
 _STUMBLES = 3  # errors in a row, after which they are told
 _EMPTY = Directory(())
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """A worker known to be dead, whose jobs are to be settled."""
-
-    state: PoolState
-    pod: PodView
-    reason: str
-    begun_before: float | None
 
 
 class Loop:
@@ -72,14 +61,12 @@ class Loop:
         self.finder = Finder(vault, metrics, clock, leads, self.soon)
         self.sites = Sites(clock, self._news)
         self.turned_at = clock()
-        self._deaths: asyncio.Queue[Death] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._soon = asyncio.Event()
 
     # The rounds
     async def run(self) -> None:
         """Turn until cancelled."""
-        burying = asyncio.create_task(self._bury())
         leading = False
         try:
             while True:
@@ -99,9 +86,9 @@ class Loop:
                 except TimeoutError:
                     continue
         finally:
-            for task in (burying, *self._tasks):
+            for task in self._tasks:
                 task.cancel()
-            await asyncio.gather(burying, *self._tasks, return_exceptions=True)
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             await self.sites.close()
 
     def soon(self) -> None:
@@ -127,7 +114,7 @@ class Loop:
         for site in self.sites:
             site.states = by_site.get(site.key, ())
         begun = [
-            self._serve(site, [state for state in site.states if now >= state.look_at], now)
+            self._serve(site, site.states, now)
             for site in self.sites
             if site.states and site.task is None and now >= site.again_at
         ]
@@ -154,27 +141,48 @@ class Loop:
             return None
 
     # Observe
-    def _serve(self, site: Site, states: list[PoolState], now: float) -> asyncio.Task[None]:
+    def _serve(self, site: Site, states: Sequence[PoolState], now: float) -> asyncio.Task[None]:
         task = site.task = self._start(self._look(site, states, now))
         return task
 
-    async def _look(self, site: Site, states: list[PoolState], now: float) -> None:
+    async def _look(self, site: Site, states: Sequence[PoolState], now: float) -> None:
         """One look at a Redis, and what follows for the pools on it."""
         try:
-            if states:
-                await self._look_for(site, states, now)
+            due, resting = site.split(states, now)
+            if due or resting:
+                await self._look_for(site, due, resting, now)
             self._follow(site)
         finally:
             site.task = None
         if site.woken:
             self._news(site, frozenset())
 
-    async def _look_for(self, site: Site, states: list[PoolState], now: float) -> None:
-        snapshot = await site.look({name for state in states if state.pool for name in state.pool.spec.queues})
+    async def _look_for(
+        self, site: Site, states: Sequence[PoolState], resting: Sequence[PoolState], now: float
+    ) -> None:
+        """Those at rest are only glanced at, and looked at if there is something to see."""
+        snapshot = await site.look(queues_of(states), queues_of(resting))
         self.metrics.polled(snapshot is not None)
+        stirred = [state for state in resting if snapshot is None or not still_rests(state, snapshot, now)]
+        for state in stirred:
+            state.look_at = 0.0
+        writes = await self._decide_all(site, states if snapshot is not None else (*states, *stirred), snapshot, now)
+        if stirred and snapshot is not None:
+            await self._look_for(site, stirred, (), now)
+        if writes:
+            # Writes that take long go on by themselves; the next round skips these pools only.
+            await asyncio.wait(writes, timeout=self.tick_s)
+
+    # Decide
+    async def _decide_all(
+        self, site: Site, states: Iterable[PoolState], snapshot: Snapshot | None, now: float
+    ) -> list[asyncio.Task[None]]:
+        """Returns the writes that it has begun."""
         directory = Directory(snapshot.workers) if snapshot is not None else _EMPTY
         writes: list[asyncio.Task[None]] = []
-        for state in states:
+        for number, state in enumerate(states, 1):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # thousands of pools take a second, in which other things have to go on
             if state.gone or state.pool is None:
                 continue
             if site.trouble is not None:
@@ -184,11 +192,8 @@ class Loop:
             task = self._decide(state, state.pool, site, snapshot, directory, now, time.time())
             if task is not None:
                 writes.append(task)
-        if writes:
-            # Writes that take long go on by themselves; the next round skips these pools only.
-            await asyncio.wait(writes, timeout=self.tick_s)
+        return writes
 
-    # Decide
     def _decide(
         self,
         state: PoolState,
@@ -205,9 +210,8 @@ class Loop:
         decision, steps, mates = consider(state, pool, snapshot, directory, now, epoch)
         state.memory = steps.memory
         self.metrics.decided(*state.key, decision.reason.value)
-        heard = site is not None and site.watch.hears(pool.spec.queues)
-        state.look_at = next_look(state, snapshot, now, heard=heard)
         note_failing(state, mates, now)
+        rest(state, snapshot, now)
         return self._carry_out(state, site, mates, snapshot, steps)
 
     def _carry_out(
@@ -349,6 +353,8 @@ class Loop:
             for state in site.states
             if not state.gone and state.pool is not None and not names.isdisjoint(state.pool.spec.queues)
         ]
+        for state in states:
+            state.glance_at = 0.0
         if states:
             self._serve(site, states, self.clock())
 
@@ -365,11 +371,6 @@ class Loop:
     def died(self, death: Death) -> None:
         """A worker died: its jobs are settled by the leader, at once."""
         if self.leads():
-            self._deaths.put_nowait(death)
-
-    async def _bury(self) -> None:
-        while True:
-            death = await self._deaths.get()
             self._start(self._settle(death))
 
     async def _settle(self, death: Death) -> None:
@@ -377,7 +378,7 @@ class Loop:
         try:
             if state.access is not None:
                 site = self.sites.get(state.access)
-                await self.hands.bury(site, state, death.pod, death.reason, death.begun_before)
+                await self.hands.bury(site, death)
         except StoreError as error:
             self.metrics.failed("redis")
             log.warning("jobs of pod %s are found when their leases end: %s", death.pod.name, error)

@@ -21,6 +21,8 @@ _VOLUMES = frozenset(
     | {"ephemeral", "csi", "nfs", "image", "iscsi"}
 )
 _HANDLERS = frozenset({"httpGet", "exec", "tcpSocket", "grpc"})  # of probes and lifecycle hooks
+_NAMED = {key: group for group in (_VALUES, _VOLUMES) for key in group}  # of objects in lists, which have names
+_RIVALS = dict.fromkeys(_HANDLERS, _HANDLERS)
 
 
 def merged(under: Any, over: Any, field: str = "") -> Any:
@@ -28,7 +30,7 @@ def merged(under: Any, over: Any, field: str = "") -> Any:
 
     ``field`` is the name that a list has in its object.
     """
-    if isinstance(under, Mapping) and isinstance(over, Mapping):
+    if isinstance(under, dict) and isinstance(over, dict):
         kept = {key: value for key, value in under.items() if key in over or not _ousted(key, over)}
         return {key: merged(kept.get(key), over[key], key) if key in over else kept[key] for key in (*kept, *over)}
     if isinstance(under, list) and isinstance(over, list):
@@ -37,13 +39,13 @@ def merged(under: Any, over: Any, field: str = "") -> Any:
 
 
 def _ousted(key: str, over: Mapping[str, Any]) -> bool:
-    groups = (_VALUES, _VOLUMES, _HANDLERS) if "name" in over else (_HANDLERS,)
-    return any(key in group and not group.isdisjoint(over) for group in groups)
+    rivals = _RIVALS.get(key) or (_NAMED.get(key) if "name" in over else None)
+    return rivals is not None and not rivals.isdisjoint(over)
 
 
 def _lists(under: list[Any], over: list[Any], field: str) -> list[Any]:
     keys = _KEYS.get(field, ("name",))
-    if not all(isinstance(item, Mapping) and keys[0] in item for item in (*under, *over)):
+    if not all(isinstance(item, dict) and keys[0] in item for item in (*under, *over)):
         return over or under
     upper = {_identity(item, keys): item for item in over}
     lower = {_identity(item, keys): item for item in under}
@@ -54,4 +56,4 @@ def _lists(under: list[Any], over: list[Any], field: str) -> list[Any]:
 
 
 def _identity(item: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[object, ...]:
-    return tuple(item.get(key, _DEFAULTS.get(key)) for key in keys)
+    return tuple([item.get(key, _DEFAULTS.get(key)) for key in keys])

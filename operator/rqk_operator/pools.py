@@ -54,7 +54,8 @@ class PoolState:
     decision: Decision | None = None
     shrinking: Decision | None = None  # the one that asked for fewer; workers leave some rounds later
     memory: Memory = field(default_factory=Memory)  # what the last round saw of its pods
-    look_at: float = 0.0
+    look_at: float = 0.0  # when to decide anew at the latest; 0: in the next round
+    glance_at: float = 0.0  # when to see at the latest whether its queues still are at rest
     redis: Trouble | None = None
     redis_known: bool = False
     redis_since: float | None = None  # since when it does not answer

@@ -45,6 +45,7 @@ class Reflector:
         wait = _FIRST_WAIT_S
         version = ""
         while True:
+            begun = asyncio.get_running_loop().time()
             try:
                 if not version:
                     version = await self._list()
@@ -58,6 +59,8 @@ class Reflector:
                     log.info("the watch of %s is too old, listing anew", self._path)
                     version = ""
                     continue
+                if asyncio.get_running_loop().time() - begun > _LONGEST_WAIT_S:
+                    wait = _FIRST_WAIT_S  # it did work: there was nothing to tell, say
                 level = logging.INFO if error.is_passing else logging.ERROR
                 log.log(level, "watching %s: %s; again in %.1f s", self._path, error, wait)
                 if not error.is_passing:

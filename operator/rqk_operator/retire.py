@@ -116,12 +116,9 @@ class Directory:
             found = max(there, key=lambda worker: _SPEAKERS.index(duty(worker)))
         return found
 
-    def around(self, queues: Iterable[str], pods: Iterable[PodView]) -> tuple[WorkerSnapshot, ...]:
-        """Whoever serves one of these queues or lives in one of these pods."""
+    def around(self, queues: Iterable[str]) -> tuple[WorkerSnapshot, ...]:
+        """Whoever serves one of these queues."""
         found = {worker.name: worker for queue in queues for worker in self._by_queue.get(queue, ())}
-        for pod in pods:
-            if (worker := self.of(pod)) is not None:
-                found[worker.name] = worker
         return tuple(found.values())
 
 

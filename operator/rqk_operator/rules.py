@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from rqk.autoscale.decide import Decision, Reason, decide
@@ -18,7 +17,8 @@ from rqk_operator.views import DeploymentView, Ended, PodView
 
 REDIS_PATIENCE_S = 3.0  # a Redis that hiccups for less than this is not reported
 FAILING_S = 30.0  # a pod that starts again and again is trouble in between, too
-QUIET_S = 10.0  # between looks at a pool at zero, of whose queues news would come
+GLANCE_S = 10.0  # between glances at the queues of a pool at rest, from which news would come
+REST_S = 60.0  # between decisions for a pool at rest
 _HELD = frozenset({Reason.PAUSED, Reason.SUSPENDED, Reason.UNREADABLE})
 # Containers wait for these reasons while all is well.
 _PASSING = frozenset({"", "ContainerCreating", "PodInitializing"})
@@ -32,9 +32,13 @@ def consider(
     current, live = state.size_now, state.own
     mates = crew(state.pods.values(), directory, epoch)
     mine = {mate.worker.name for mate in mates if mate.worker is not None}
-    if snapshot is not None:
-        snapshot = replace(snapshot, workers=directory.around(pool.spec.queues, state.pods.values()))
-    seen = observe(pool.spec, snapshot, replicas=size(current, mates), mine=lambda worker: worker.name in mine)
+    seen = observe(
+        pool.spec,
+        snapshot,
+        replicas=size(current, mates),
+        mine=lambda worker: worker.name in mine,
+        crowd=directory.around(pool.spec.queues),
+    )
     decision, state.history = decide(pool.spec, seen, state.history, now, paused=pool.paused)
     state.observed, state.decision = seen, decision
     if decision.change:
@@ -49,12 +53,14 @@ def consider(
     return decision, steps, mates
 
 
-def next_look(state: PoolState, snapshot: Snapshot | None, now: float, *, heard: bool) -> float:
-    """When to look at the pool again at the latest; 0 is the next round. ``heard``: news of its queues would come."""
+def rest(state: PoolState, snapshot: Snapshot | None, now: float) -> None:
+    """Set when to look at the pool again: in the next round, or, at zero with nothing to do or to tell, much later.
+
+    Whatever else changes it, its watches report: they set ``look_at`` to 0.
+    """
     seen, live = state.observed, state.own
     quiet = (
-        heard
-        and snapshot is not None
+        snapshot is not None
         and seen is not None
         and seen.readable
         and not (seen.waiting or seen.due or seen.abandoned)
@@ -63,14 +69,38 @@ def next_look(state: PoolState, snapshot: Snapshot | None, now: float, *, heard:
         and not state.pods
         and state.decision is not None
         and state.decision.replicas == 0
+        and not (state.refused or state.failing or state.stumbling or state.children_trouble)
     )
     if not quiet or snapshot is None or seen is None:
-        return 0.0
+        state.look_at = state.glance_at = 0.0
+        return
     dues = [snapshot.queues[queue.name].next_due for queue in seen.queues]
-    soonest = min((due - snapshot.at for due in dues if due is not None), default=QUIET_S)
-    # Spread over the rounds, so that not all pools at zero are looked at in the same one.
-    spread = QUIET_S * (0.75 + (hash(state.about.uid) % 64) / 128)
-    return now + max(0.0, min(soonest, spread))
+    state.look_at = now + REST_S * _spread(state)
+    _glance_later(state, snapshot.at, [due for due in dues if due is not None], now)
+
+
+def still_rests(state: PoolState, snapshot: Snapshot, now: float) -> bool:
+    """Whether a pool at rest stays there, so that nothing has to be decided; then sets when to glance at it again."""
+    seen, glance = state.observed, snapshot.glance
+    if seen is None or state.pool is None or seen.suspended != snapshot.suspended:
+        return False
+    queues = state.pool.spec.queues
+    if not glance.stirred.isdisjoint(queues):
+        return False
+    dues = [glance.next_due[name] for name in queues if name in glance.next_due] if glance.next_due else []
+    _glance_later(state, snapshot.at, dues, now)
+    return True
+
+
+def _glance_later(state: PoolState, at: float, dues: Sequence[float], now: float) -> None:
+    """``at`` is the time of Redis, in which ``dues`` are too. An enqueue is told of, a job that becomes due is not."""
+    soonest = min((due - at for due in dues), default=GLANCE_S)
+    state.glance_at = now + max(0.0, min(soonest, GLANCE_S * _spread(state)))
+
+
+def _spread(state: PoolState) -> float:
+    """Not all pools in the same round."""
+    return 0.75 + (hash(state.about.uid) % 64) / 128
 
 
 def note_redis(state: PoolState, trouble: Trouble | None, now: float) -> None:

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar, cast
 
 import kopf
 
@@ -16,10 +16,10 @@ from rqk_operator import handlers
 from rqk_operator.children import Children
 from rqk_operator.errors import KubeError, OperatorError
 from rqk_operator.events import Events
-from rqk_operator.hands import APPS, Hands
+from rqk_operator.hands import APPS, Death, Hands
 from rqk_operator.kube import Kube, path_of
 from rqk_operator.lease import Leader
-from rqk_operator.loop import Death, Loop
+from rqk_operator.loop import Loop
 from rqk_operator.metrics import OperatorMetrics
 from rqk_operator.names import POOL_LABEL, POOLS, POOLS_API
 from rqk_operator.pools import Key, Pools, PoolState, Version, missed, version_of
@@ -30,6 +30,8 @@ from rqk_operator.vault import Vault
 from rqk_operator.views import PodView, deployment_view, pod_view
 
 log = logging.getLogger("rqk.operator")
+
+T = TypeVar("T")
 
 _STUCK_S = 30.0  # a loop that has not turned for so long is stuck
 _AUDIT_S = 120.0  # between comparisons of the pools that we know with those that there are
@@ -175,13 +177,17 @@ class Operator:
 
     async def _sync(self) -> None:
         """Wait until all pools, pods and Deployments that there are have been seen; from then on, compare now and then."""
-        there, listed_at = await self._patiently_listed(), self.clock()
-        while any(self.pools.get(key) is None for key in there):
-            await asyncio.sleep(_SYNC_S)
+        count, known, moved_at = await self._patiently(self._number_of_pools), -1, self.clock()
+        while len(self.pools) < count:
             if self.stop.is_set():
                 return
-            if self.clock() - listed_at > _AGAIN_S:  # one that was deleted since would never come
-                there, listed_at = await self._patiently_listed(), self.clock()
+            if len(self.pools) != known:
+                known, moved_at = len(self.pools), self.clock()
+            elif self.clock() - moved_at > _AGAIN_S:  # those that are being deleted count, and are not kept
+                there, moved_at = await self._patiently(self._pools_there), self.clock()
+                if all(self.pools.get(key) is not None for key in there):
+                    break
+            await asyncio.sleep(_SYNC_S)
         for reflector in self._reflectors:
             await reflector.synced.wait()
         self.synced = True
@@ -191,15 +197,23 @@ class Operator:
             await asyncio.sleep(_AUDIT_S)
             await self._compare()
 
-    async def _patiently_listed(self) -> dict[Key, Version]:
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
-                return await self._pools_there()
+                return await ask()
             except KubeError as error:
                 if not error.is_passing:
                     raise
                 log.warning("the pools could not be listed: %s; again in %.0f s", error, _AGAIN_S)
                 await asyncio.sleep(_AGAIN_S)
+
+    async def _number_of_pools(self) -> int:
+        """With those that are being deleted."""
+        count = 0
+        for namespace in self.settings.namespaces or (None,):
+            page = await self.kube.get(path_of(POOLS_API, POOLS, namespace), limit="1")
+            count += len(page.get("items") or ()) + int(page["metadata"].get("remainingItemCount") or 0)
+        return count
 
     async def _compare(self) -> None:
         """A watch may have missed something; kopf does not look back."""

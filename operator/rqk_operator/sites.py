@@ -58,6 +58,7 @@ class Site:
         self.task: asyncio.Task[None] | None = None  # the round that is under way
         self.woken: set[str] = set()  # queues with news
         self.trouble: Trouble | None = None
+        self._told = True  # of pushes, as far as the pools' statuses know
         self.last_answer: float | None = None
         self.again_at = 0.0
         self._wait = _FIRST_WAIT_S
@@ -73,12 +74,30 @@ class Site:
         finally:
             self.asking -= 1
 
-    async def look(self, queues: Iterable[str]) -> Snapshot | None:
+    def split(self, states: Iterable[PoolState], now: float) -> tuple[list[PoolState], list[PoolState]]:
+        """Of these pools the ones to decide for, and those at rest whose queues have to be glanced at."""
+        tells = self.watch.trouble is None
+        if tells is not self._told:  # all their statuses say so
+            self._told = tells
+            for state in self.states:
+                state.look_at = 0.0
+        due: list[PoolState] = []
+        resting: list[PoolState] = []
+        for state in states:
+            if state.gone or state.pool is None:
+                continue
+            if now >= state.look_at:
+                due.append(state)
+            elif now >= state.glance_at or not self.watch.hears(state.pool.spec.queues):
+                resting.append(state)
+        return due, resting
+
+    async def look(self, queues: Iterable[str], resting: Iterable[str] = ()) -> Snapshot | None:
         """A snapshot, or None with :attr:`trouble` set. After a failure the server is asked less and less often."""
         self.looks += 1
         try:
             async with asyncio.timeout(LOOK_S):
-                snapshot = await self.observer.look(queues)
+                snapshot = await self.observer.look(queues, resting)
         except (StoreError, TimeoutError) as error:
             text = str(error) or f"{self.where} did not answer within {LOOK_S:.0f} s"
             reason = "LoginRefused" if isinstance(error, StoreRefused) else "Unreachable"
@@ -143,6 +162,11 @@ class Sites:
             if site.task is not None:
                 site.task.cancel()
         await asyncio.gather(*(site.close() for site in sites), *self._closing, return_exceptions=True)
+
+
+def queues_of(states: Iterable[PoolState]) -> list[str]:
+    """The queues of these pools."""
+    return [name for state in states if state.pool is not None for name in state.pool.spec.queues]
 
 
 def _with_files(access: Access, folder: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -14,37 +13,25 @@ if TYPE_CHECKING:
     from rqk.store.snapshot import Snapshot, WorkerSnapshot
 
 
-class Roster:
-    """The workers of a snapshot by queue. Make one for each snapshot and hand it in for every pool on that Redis."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._by_queue: defaultdict[str, list[WorkerSnapshot]] = defaultdict(list)
-        for worker in snapshot.workers:
-            for queue in worker.queues:
-                self._by_queue[queue].append(worker)
-
-    def serving(self, queues: Iterable[str]) -> list[WorkerSnapshot]:
-        """Those that listen to any of these queues."""
-        found = {worker.name: worker for queue in queues for worker in self._by_queue.get(queue, ())}
-        return list(found.values())
-
-
 def observe(
     spec: PoolSpec,
     snapshot: Snapshot | None,
     *,
     replicas: int,
     mine: Callable[[WorkerSnapshot], bool],
-    roster: Roster | None = None,
+    crowd: Iterable[WorkerSnapshot] | None = None,
 ) -> Observation:
     """What ``snapshot`` says about a pool whose size is ``replicas``; ``None``: its Redis did not answer.
 
     ``mine`` tells the pool's own workers: those with a living process or pod that is not on its way out. It is asked
-    about workers that listen to the pool's queues.
+    about workers that listen to the pool's queues. ``crowd`` holds all of these, and fewer others than the snapshot.
     """
     if snapshot is None:
         return Observation(replicas, tuple(QueueSeen(name, None) for name in spec.queues), None)
-    serving = (roster or Roster(snapshot)).serving(spec.queues)
+    queues = frozenset(spec.queues)
+    serving = [
+        worker for worker in (snapshot.workers if crowd is None else crowd) if not queues.isdisjoint(worker.queues)
+    ]
     return Observation(
         replicas,
         tuple(_queue(name, snapshot, with_due=spec.worker.with_scheduler) for name in spec.queues),

@@ -61,14 +61,19 @@ class Inputs:
     def texts(self) -> dict[str, str]:
         """For ``status.lastDecision.inputs``: camelCase names, three digits that count, unknown ones left out."""
         found: dict[str, str] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, camel in _TEXTS:
+            value = getattr(self, name)
             if value is not None:
-                head, *rest = field.name.split("_")
-                found[head + "".join(word.capitalize() for word in rest)] = (
-                    f"{value:.3g}" if _real(value) else str(value)
-                )
+                found[camel] = f"{value:.3g}" if isinstance(value, float) else str(value)
         return found
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(word.capitalize() for word in rest)
+
+
+_TEXTS = [(field.name, _camel(field.name)) for field in fields(Inputs)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +167,3 @@ def _late(seen: Observation, target: int) -> tuple[int, Reason, str] | None:
 def _jobs(seen: Observation) -> str:
     due = f" + {seen.due} due" if seen.due else ""
     return f"{seen.waiting} waiting{due} + {seen.busy} running"
-
-
-def _real(value: object) -> bool:
-    return isinstance(value, float)

@@ -1,4 +1,6 @@
-"""Snapshots for someone who looks again and again: one round trip a look, since the workers of the last look are asked along."""
+"""Snapshots for someone who looks again and again: one round trip a look, since the workers of the last look are asked along,
+and little work for queues at rest, which are only glanced at.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from rqk.errors import StoreError
 from rqk.store import scripts
 from rqk.store.aio import Remote
 from rqk.store.connect import errors_of
+from rqk.store.glance import glance_commands, read_glance
 from rqk.store.snapshot import Snapshot, WorkerSnapshot, look_commands, read_look, read_workers, worker_commands
 
 
@@ -22,24 +25,26 @@ class Observer:
         self._known: list[str] = []
         self.round_trips = 0
 
-    async def look(self, queues: Iterable[str]) -> Snapshot:
+    async def look(self, queues: Iterable[str], resting: Iterable[str] = ()) -> Snapshot:
         """The given queues and all workers, as :func:`rqk.store.snapshot.snapshot` has them. Raises StoreError.
 
-        Queues and workers are read in the same round trip; workers that were not there before cost a second one.
+        Of queues ``resting`` it is only found out whether they still are at rest. All is read in the same round trip;
+        workers that were not there before cost a second one.
         """
-        names = sorted(set(queues))
+        names, quiet = sorted(set(queues)), sorted(set(resting))
         known = self._known
-        looks = look_commands(names)
-        replies = await self._ask([*looks, *worker_commands(known)])
+        looks, glances = look_commands(names), glance_commands(quiet)
+        replies = await self._ask([*looks, *glances, *worker_commands(known)])
         seen, listed = read_look(names, replies[: len(looks)])
+        glance = read_glance(quiet, replies[len(looks) : len(looks) + len(glances)])
         alive = set(listed)
-        found = [one for one in read_workers(known, replies[len(looks) :]) if one.name in alive]
+        found = [one for one in read_workers(known, replies[len(looks) + len(glances) :]) if one.name in alive]
         fresh = sorted(alive.difference(known))
         if fresh:
             found += read_workers(fresh, await self._ask(worker_commands(fresh)))
         self._known = listed
-        at = seen.at or await self._time()
-        return Snapshot(at, seen.queues, _by_name(found), seen.suspended, seen.unreadable)
+        at = seen.at or glance.at or await self._time()
+        return Snapshot(at, seen.queues, _by_name(found), seen.suspended, seen.unreadable, glance)
 
     async def _ask(self, commands: list[tuple[Any, ...]]) -> list[Any]:
         with errors_of(self._remote.where):
@@ -53,7 +58,8 @@ class Observer:
                     return [_checked(command, reply) for command, reply in zip(commands, replies, strict=True)]
                 if attempt == 2:
                     raise StoreError(f"{self._remote.where} forgets scripts at once")
-                await self._remote.client.script_load(scripts.source("look"))
+                for name in ("look", "glance"):
+                    await self._remote.client.script_load(scripts.source(name))
         raise AssertionError("unreachable")
 
     async def _time(self) -> float:

@@ -15,6 +15,7 @@ from rqk.core.records import WorkerRecord
 from rqk.core.times import from_date, to_epoch
 from rqk.store import scripts
 from rqk.store.connect import Client, talk
+from rqk.store.glance import Glance
 
 _COUNTS = (
     "queued",
@@ -74,13 +75,17 @@ class WorkerSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a Redis held at one moment. A queue whose keys cannot be read is in ``unreadable`` and not in ``queues``."""
+    """What a Redis held at one moment. A queue whose keys cannot be read is in ``unreadable`` and not in ``queues``.
+
+    ``glance`` has the queues that were only asked whether they are at rest.
+    """
 
     at: float  # epoch seconds of the server
     queues: dict[str, QueueSnapshot] = field(default_factory=dict)
     workers: tuple[WorkerSnapshot, ...] = ()
     suspended: bool = False
     unreadable: dict[str, str] = field(default_factory=dict)  # queue name -> what the server said
+    glance: Glance = field(default_factory=Glance)
 
 
 def _chunks(names: Sequence[str]) -> list[list[str]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -87,7 +89,57 @@ def test_an_api_server_that_is_away_at_the_start_is_waited_for(monkeypatch: pyte
 
     async def run() -> None:
         async with answering(PoolServer(body(1), away=3)) as server:
-            async with asyncio.timeout(20):
-                assert set(await operator(server)._patiently_listed()) == {KEY}
+            found = operator(server)
+            async with starting(found):
+                await until(lambda: server.count("GET") > 3)
+                assert not found.synced, "the pool has not been seen yet"
+                found.pools.remember(body(1))
+                await until(lambda: found.synced)
 
     asyncio.run(run())
+
+
+def test_a_pool_that_is_being_deleted_does_not_hold_up_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is counted by the API server, and not kept by us."""
+    monkeypatch.setattr(running, "_AGAIN_S", 0.01)
+    going = body(1, metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})
+
+    async def run() -> None:
+        async with answering(PoolServer(going)) as server:
+            found = operator(server)
+            found.pools.remember(going)
+            async with starting(found):
+                await until(lambda: found.synced)
+            assert len(found.pools) == 0
+
+    asyncio.run(run())
+
+
+def test_pages_that_were_not_sent_are_counted() -> None:
+    def script(method: str, path: str, sent: Any) -> Answer:
+        return 200, {"metadata": {"continue": "x", "remainingItemCount": 41}, "items": [body(1)]}
+
+    async def run() -> None:
+        async with answering(script) as server:
+            assert await operator(server)._number_of_pools() == 42
+
+    asyncio.run(run())
+
+
+@contextlib.asynccontextmanager
+async def starting(found: Operator) -> AsyncIterator[None]:
+    """With pods and Deployments already known."""
+    for reflector in found._reflectors:
+        reflector.synced.set()
+    task = asyncio.create_task(found._sync())
+    try:
+        async with asyncio.timeout(20):
+            yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(done: Callable[[], bool]) -> None:
+    while not done():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)

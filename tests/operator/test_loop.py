@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from redis import Redis
 from rqk_operator.children import Children
 from rqk_operator.events import Events
@@ -22,6 +23,7 @@ from rqk_operator.vault import Vault
 from rqk_operator.views import PodView, deployment_view
 
 from rqk import Queue
+from tests.conftest import MakeServer
 from tests.operator.answers import Answer, Answers, answering, refusal
 from tests.operator.test_refusals import deployment
 
@@ -157,6 +159,50 @@ def test_what_cannot_be_written_is_told_in_the_status(redis_url: str, redis: Red
             state.not_before = 0.0  # it is tried again less and less often
             await turning.until(lambda: turning.condition("Ready") == ("True", "FollowsQueues"))
 
+    asyncio.run(run())
+
+
+def granting(method: str, path: str, sent: Any) -> Answer:
+    """An API server on which all goes well."""
+    if path.endswith("/scale"):
+        return 200, {"metadata": {"resourceVersion": "9"}, "spec": sent["spec"]}
+    if path.endswith("/deployments/shop"):
+        if method == "GET":
+            return refusal(404, "NotFound", "deployments shop not found")
+        made = deployment(sent["metadata"]["annotations"]["rqk.dev/manifest"])
+        return 200, {**made, "spec": {"replicas": sent["spec"].get("replicas", 0)}}
+    return (200, {"items": [], "metadata": {}}) if method == "GET" else stored(path)
+
+
+@pytest.mark.parametrize("tells", [True, False], ids=["told of pushes", "polled"])
+def test_a_pool_at_rest_is_not_decided_for_until_its_queue_stirs(make_server: MakeServer, tells: bool) -> None:
+    redis = make_server()
+
+    async def run() -> None:
+        async with answering(granting) as server:
+            turning = Turning(server)
+            state = turning.pool(body({"url": redis.url}))
+            reachable = ("True", "Answers") if tells else ("True", "PolledOnly")
+            seen: list[object] = []
+
+            def left_alone() -> bool:
+                """No decision in ten rounds."""
+                if not seen or seen[0] is not state.decision:
+                    seen[:] = [state.decision]
+                elif seen[-1] != turning.loop.turned_at:
+                    seen.append(turning.loop.turned_at)
+                return len(seen) > 10 and turning.condition("RedisReachable") == reachable
+
+            await turning.until(left_alone)
+            assert turning.condition("Ready")[0] == "True"
+            with redis.client() as client:
+                await asyncio.to_thread(Queue("q", connection=client).enqueue, "json.dumps", 1)
+            await turning.until(lambda: turning.told().get("desiredReplicas") == 1)
+            assert state.size_now == 1
+
+    if not tells:
+        with redis.client() as client:
+            client.execute_command("ACL", "SETUSER", "default", "-client|tracking")
     asyncio.run(run())
 
 

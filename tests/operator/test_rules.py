@@ -10,11 +10,12 @@ from rqk_operator.events import About
 from rqk_operator.metrics import OperatorMetrics
 from rqk_operator.pools import PoolState
 from rqk_operator.retire import LOWEST_COST, Directory, Plan
-from rqk_operator.rules import consider, status_of
+from rqk_operator.rules import GLANCE_S, REST_S, consider, rest, status_of, still_rests
 from rqk_operator.status import Trouble, news
 from rqk_operator.views import DeploymentView, PodView
 
 from rqk.autoscale.decide import Reason
+from rqk.store.glance import Glance
 from rqk.store.snapshot import QueueSnapshot, Snapshot, WorkerSnapshot
 from tests.operator.test_manifests import pool
 from tests.operator.test_status import NOW
@@ -139,3 +140,77 @@ def test_each_thing_that_goes_wrong_is_an_event_once() -> None:
     assert [it.reason for it in news(away, both)] == ["Rejected"]
     assert [it.reason for it in news(well, blind)] == ["Unreadable"]
     assert news(well, {"conditions": [condition("ScalingActive", "False", "Paused")]}) == ()
+
+
+def at_zero(now: float = 100.0, **fields: Any) -> PoolState:
+    """A pool that was looked at, at rest unless ``fields`` of its state say otherwise."""
+    found = state(replicas=0)
+    look(found, snapshot(), now)
+    for name, value in fields.items():
+        setattr(found, name, value)
+    rest(found, snapshot(), now)
+    return found
+
+
+def glanced(*stirred: str, suspended: bool = False, next_due: float | None = None) -> Snapshot:
+    now = time.time()
+    dues = {} if next_due is None else {"high": now + next_due}
+    return Snapshot(at=now, suspended=suspended, glance=Glance(now, frozenset(stirred), dues))
+
+
+def test_a_pool_at_zero_rests_and_is_glanced_at_more_often_than_decided_for() -> None:
+    found = at_zero()
+    assert 100.0 + REST_S / 2 < found.look_at < 100.0 + 2 * REST_S
+    assert 100.0 + GLANCE_S / 2 < found.glance_at < 100.0 + 2 * GLANCE_S
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"pods": {"a": pod("a")}},
+        {"deployment": None},
+        {"deployment": DeploymentView("ns", "shop", "d", 1, "shop", "u1", 1)},
+        {"deployment": DeploymentView("ns", "shop", "d", 1, "shop", "another pool", 0)},
+        {"refused": "digest"},
+        {"failing": Trouble("ImagePullBackOff", "no image")},
+        {"stumbling": Trouble("Failing", "no right to it")},
+        {"children_trouble": Trouble("PodMonitorRejected", "no CRD")},
+    ],
+)
+def test_a_pool_with_something_left_to_do_or_to_tell_does_not_rest(fields: dict[str, Any]) -> None:
+    assert at_zero(**fields).look_at == 0.0
+
+
+@pytest.mark.parametrize("queue", [{"queued": 1}, {"intermediate": 1}, {"started": 1}, {"ready": 1}, {"due": 1}])
+def test_a_pool_with_jobs_does_not_rest(queue: dict[str, int]) -> None:
+    found = state(replicas=0, scaling={"paused": True})  # so that its size stays
+    seen = snapshot()
+    seen.queues["low"] = QueueSnapshot("low", **queue)
+    look(found, seen)
+    rest(found, seen, 100.0)
+    assert found.look_at == 0.0
+
+
+def test_a_pool_stays_at_rest_until_one_of_its_own_queues_stirs() -> None:
+    found = at_zero()
+    look_at = found.look_at
+    assert still_rests(found, glanced("someone else's"), 110.0)
+    assert found.glance_at > 110.0
+    assert found.look_at == look_at, "decided for again at the same time as before"
+    assert not still_rests(found, glanced("low"), 120.0)
+
+
+def test_suspension_ends_the_rest() -> None:
+    """The pool's status tells of it."""
+    assert not still_rests(at_zero(), glanced(suspended=True), 110.0)
+
+
+def test_a_scheduled_job_is_looked_for_when_it_is_due() -> None:
+    """Nobody tells of it: no key is written."""
+    found = at_zero()
+    assert still_rests(found, glanced(next_due=2.0), 110.0)
+    assert 111.5 < found.glance_at < 112.5
+    seen = snapshot()
+    seen.queues["low"] = QueueSnapshot("low", scheduled=1, next_due=seen.at + 3.0)
+    rest(found, seen, 200.0)
+    assert 202.5 < found.glance_at < 203.5

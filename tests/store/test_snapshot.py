@@ -192,6 +192,87 @@ def test_an_observer_asks_once_a_look(redis: Client, redis_url: str, proxy: Prox
     asyncio.run(story())
 
 
+def glance(redis_url: str, *resting: str) -> Snapshot:
+    async def once() -> Snapshot:
+        remote = aio.remote(redis_url)
+        try:
+            return await Observer(remote).look((), resting)
+        finally:
+            await remote.close()
+
+    return asyncio.run(once())
+
+
+def in_list(redis: Client, queue: str) -> None:
+    put(redis, new("a", queue))
+
+
+def on_its_way(redis: Client, queue: str) -> None:
+    redis.rpush(keys.intermediate(queue), "a")
+
+
+def running(redis: Client, queue: str) -> None:
+    redis.zadd(keys.started(queue), {"a:b": 9e9})
+
+
+def leaving_a_batch(redis: Client, queue: str) -> None:
+    redis.zadd(keys.ready(queue), {"a": 1})
+
+
+def overdue(redis: Client, queue: str) -> None:
+    redis.zadd(keys.scheduled(queue), {"a": 5})
+
+
+def of_another_type(redis: Client, queue: str) -> None:
+    redis.set(keys.queue(queue), "text")
+
+
+def scheduled_is_of_another_type(redis: Client, queue: str) -> None:
+    redis.set(keys.scheduled(queue), "text")
+
+
+@pytest.mark.parametrize(
+    "stir",
+    [in_list, on_its_way, running, leaving_a_batch, overdue, of_another_type, scheduled_is_of_another_type],
+)
+def test_a_glance_finds_the_queues_that_are_not_at_rest(
+    redis: Client, redis_url: str, stir: Callable[[Client, str], None]
+) -> None:
+    names = [f"queue {number}" for number in range(250)]
+    redis.zadd(keys.finished(names[0]), {"done": 9e9})
+    stir(redis, names[117])
+    before = dump(redis)
+    seen = glance(redis_url, *names)
+    assert seen.glance.stirred == {names[117]}
+    assert (seen.queues, seen.unreadable) == ({}, {})
+    assert abs(seen.at - int(redis.time()[0])) < 5
+    assert dump(redis) == before
+
+
+def test_a_glance_tells_when_the_next_scheduled_job_is_due(redis: Client, redis_url: str) -> None:
+    redis.zadd(keys.scheduled("later"), {"a": 9e9, "b": 9.5e9})
+    seen = glance(redis_url, "later", "never used")
+    assert (seen.glance.stirred, seen.glance.next_due) == (frozenset(), {"later": 9e9})
+
+
+def test_a_look_and_a_glance_are_one_round_trip(redis: Client, redis_url: str) -> None:
+    put(redis, "a", new("b", "other"))
+
+    async def story() -> None:
+        remote = aio.remote(redis_url)
+        try:
+            observer = Observer(remote)
+            await observer.look(["q"], ["other"])
+            before = observer.round_trips
+            seen = await observer.look(["q"], ["other", "third"])
+            assert observer.round_trips == before + 1
+            assert (list(seen.queues), set(seen.glance.stirred)) == (["q"], {"other"})
+        finally:
+            await remote.close()
+
+    asyncio.run(story())
+
+
 def test_statuses_and_counts_use_one_word() -> None:
     """Whoever shows counts by status finds a count for each status that has a registry."""
     counted: Any = QueueSnapshot.__dataclass_fields__

@@ -8,7 +8,7 @@ import pytest
 
 from rqk.autoscale.compare import spec
 from rqk.autoscale.model import PoolSpec, Worker
-from rqk.autoscale.observe import Roster, duty, observe
+from rqk.autoscale.observe import duty, observe
 from rqk.autoscale.retire import Duty
 from rqk.autoscale.seen import Counter, Observation
 from rqk.store.snapshot import QueueSnapshot, Snapshot, WorkerSnapshot
@@ -94,12 +94,10 @@ def test_suspension_is_seen() -> None:
     assert seen(snap(suspended=True)).suspended
 
 
-def test_one_roster_serves_all_pools_of_a_redis() -> None:
+def test_a_smaller_crowd_gives_the_same_as_all_workers() -> None:
     both = WorkerSnapshot("ours.1", ("high", "low"), "idle")
-    snapshot = snap(both, WorkerSnapshot("ours.2", ("other",), "idle"))
-    roster = Roster(snapshot)
-    assert roster.serving(("high", "low")) == [both]
-    found = observe(POOL, snapshot, replicas=1, mine=lambda worker: True, roster=roster)
-    assert found == observe(POOL, snapshot, replicas=1, mine=lambda worker: True)
+    other = WorkerSnapshot("ours.2", ("other",), "idle")
+    found = observe(POOL, snap(other), replicas=1, mine=lambda worker: True, crowd=[both, other])
+    assert found == observe(POOL, snap(both, other), replicas=1, mine=lambda worker: True)
     assert found.workers is not None
     assert found.workers.idle == 1
