@@ -82,6 +82,10 @@ class Running:
         rows = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in rows}
 
+    def rounds(self) -> float:
+        """Those that are over."""
+        return self.metrics().get("rqk_operator_tick_seconds_count", 0.0)
+
     def requests(self) -> dict[str, float]:
         """By verb."""
         found: dict[str, float] = {}
@@ -222,15 +226,16 @@ def looked(running: Running, count: int) -> bool:
         metrics = running.metrics()
     except OSError:
         return False
-    return metrics.get("rqk_operator_pools", 0) == count and metrics.get("rqk_operator_tick_seconds_count", 0) > 0
+    return metrics.get("rqk_operator_pools", 0) == count and running.rounds() > 0
 
 
 def is_quiet(running: Running) -> bool:
-    """Whether nothing is written for some seconds, but for the Lease: what changed with the start is reported by then."""
-    before = running.requests()
-    time.sleep(8)  # the length of the observation
+    """Whether nothing is written for some rounds, but for the Lease: what changed with the start is reported by then."""
+    before, rounds = running.requests(), running.rounds()
+    time.sleep(10)  # the length of the observation
     after = running.requests()
-    return all(after[verb] == before.get(verb, 0) for verb in WRITES & after.keys() - {"put"})
+    quiet = all(after[verb] == before.get(verb, 0) for verb in WRITES & after.keys() - {"put"})
+    return quiet and running.rounds() >= rounds + 3
 
 
 def steady(running: Running, seconds: float, figures: Figures, how: str) -> None:
