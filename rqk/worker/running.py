@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from datetime import datetime
@@ -23,6 +24,7 @@ from rqk.worker.zygote import Closable, Exited, Forked, ForkFailed, Ready
 
 if TYPE_CHECKING:
     from rqk.worker.report import Report
+    from rqk.worker.signals import StopRequests
 
 log = logging.getLogger("rqk.worker")
 
@@ -121,6 +123,15 @@ class Runner:
             self.stable.ask()
         return endings
 
+    def hear_of_preload(self, until: float, stop: StopRequests) -> None:
+        """Wait for the end of the preload, and tell what went wrong in it; not beyond ``until``, nor when told to stop."""
+        while not (self.is_ready or self.hopeless or self.stable.is_broken or stop.asked):
+            left = until - clocks.monotonic()
+            if left <= 0:
+                return
+            readable = select.select([*self.filenos(None), stop.reader.fileno()], (), (), left)[0]
+            self.look(None, clocks.monotonic(), readable)
+
     def _event(self, event: Ready | Forked | ForkFailed | Exited, task: Task | None, now: float) -> list[Ending]:
         if isinstance(event, Forked):
             self._restarts = 0
@@ -129,10 +140,11 @@ class Runner:
                 self.start(task, now)
         elif isinstance(event, Ready):
             for problem in event.problems:
-                level = logging.ERROR if problem.fatal else logging.WARNING
-                log.log(level, "%s %s: %s", problem.what, problem.name, problem.error, extra={"action": "preload"})
+                text = f"{problem.what} {problem.name}: {problem.error}"
                 if problem.fatal:
-                    self.hopeless = f"{problem.what} {problem.name}: {problem.error}"
+                    self.hopeless = text  # told by whoever started the worker
+                else:
+                    log.warning("%s", text, extra={"action": "preload"})
             if event.preloaded:
                 log.info("preloaded %s", ", ".join(event.preloaded))
         elif isinstance(event, ForkFailed):

@@ -17,6 +17,7 @@ from rqk.core.moves import Policy
 from rqk.core.times import parse_duration
 from rqk.errors import StoreUnavailable, WorkerSetupError
 from rqk.queue import Queue
+from rqk.serializers import ALIASES
 from rqk.settings import pod_settings, worker_name
 from rqk.store import snapshot, workers
 from rqk.store.connect import Client, check_server, describe
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rqk.worker")
 
+_SERIALIZER_S = 3.0  # a preload that takes longer is not waited for
+_PRELOAD_S = 10.0
 _STALE_S = 60.0  # a loop that has not turned for so long is stuck; it turns at least once a minute by itself
 
 
@@ -213,13 +216,18 @@ def _run(client: Client, options: WorkerOptions) -> bool:
     supervisor = Supervisor(client, options, runner, report, stop)
     runner.open_now = lambda: _open_things(supervisor, stop)
     try:
+        if isinstance(options.serializer, str) and options.serializer not in ALIASES:
+            # Whether it is there shows in the zygote only, and nothing else should be said before.
+            runner.hear_of_preload(clock.monotonic() + _SERIALIZER_S, stop)
+            _check_hope(runner)
         _greet(client, options)
         supervisor.heart.birth()
         _open_endpoint(supervisor, report)
         log.info("*** Listening on %s...", ", ".join(options.queues))
         done = supervisor.run()
-        if runner.hopeless is not None:
-            raise WorkerSetupError(runner.hopeless)
+        if options.burst and options.preload:  # with nothing to do it may be over before the preload is
+            runner.hear_of_preload(clock.monotonic() + _PRELOAD_S, stop)
+        _check_hope(runner)
         return done
     finally:
         try:
@@ -229,6 +237,11 @@ def _run(client: Client, options: WorkerOptions) -> bool:
                 report.endpoint.stop()
             stop.restore()
             stop.close()
+
+
+def _check_hope(runner: Runner) -> None:
+    if runner.hopeless is not None:
+        raise WorkerSetupError(runner.hopeless)
 
 
 def _greet(client: Client, options: WorkerOptions) -> None:

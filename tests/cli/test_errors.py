@@ -158,11 +158,19 @@ def test_a_module_that_cannot_be_preloaded_is_a_warning(start_worker: StartWorke
     assert worker.alive
 
 
-def test_a_serializer_that_cannot_be_imported(start_worker: StartWorker) -> None:
+def test_a_burst_without_jobs_tells_of_the_preload_too(start_worker: StartWorker) -> None:
+    worker = start_worker("default", options=["--preload", "no.such.module", "--burst"], ready=False)
+    assert worker.wait() == 0
+    assert "preload no.such.module: ModuleNotFoundError: No module named 'no'" in worker.log
+
+
+def test_a_serializer_that_cannot_be_imported_is_told_once_and_at_once(start_worker: StartWorker) -> None:
     worker = start_worker("default", options=["--serializer", "no.such.thing"], ready=False)
-    assert worker.wait() in (1, 2)
+    assert worker.wait() == 2
     assert "Traceback" not in worker.log
-    assert "serializer 'no.such.thing' cannot be imported: No module named 'no'" in worker.log
+    assert worker.log.count("serializer 'no.such.thing' cannot be imported: No module named 'no'") == 1
+    assert "give 'json', 'pickle' or a dotted path" in worker.log
+    assert "Listening" not in worker.log
 
 
 def test_variables_are_checked_like_options(rqk_process: Process, redis_url: str) -> None:
