@@ -56,19 +56,32 @@ class Executor(Protocol):
         """Send and wait."""
 
 
+def _public(cls: type) -> type:
+    """Shown in tracebacks under the name of the class in rqk.errors that it stands for."""
+    cls.__module__, cls.__name__, cls.__qualname__ = (getattr(cls.__base__, name) for name in _NAMES)
+    return cls
+
+
+_NAMES = ("__module__", "__name__", "__qualname__")
+
+
 # The caller may catch either our error or redis-py's: both are bases of what is raised.
+@_public
 class _Unavailable(StoreUnavailable, wire.ConnectionError):
     """Redis did not answer, or is not ready yet; asking again later may help."""
 
 
+@_public
 class _Refused(StoreRefused, wire.AuthenticationError):
     """Redis refused the connection's credentials or permissions; asking again will not help."""
 
 
+@_public
 class _WrongType(WrongKeyType, wire.ResponseError):
     """A key under rqk's prefix holds another Redis type than RQ's wire protocol says."""
 
 
+@_public
 class _Failed(StoreError, wire.ResponseError):
     """Redis answered with an error."""
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from redis import exceptions as wire
 
 from rqk.core import keys
+from rqk.errors import WrongKeyType
+from rqk.store import wrong_keys
 from rqk.store.connect import Client, Executor, ask, ask_each, talk
 
 if TYPE_CHECKING:
@@ -50,10 +52,16 @@ def digest(name: str) -> str:
 
 def run(executor: Executor, name: str, *args: Any) -> Any:
     """Run a script. Raises StoreError and its kin."""
-    if isinstance(executor, Client):
-        with talk(executor):
-            return _run(partial(ask, executor), name, args)
-    return _run(executor.execute_command, name, args)  # a line raises our errors itself
+    try:
+        if isinstance(executor, Client):
+            with talk(executor):
+                return _run(partial(ask, executor), name, args)
+        return _run(executor.execute_command, name, args)  # a line raises our errors itself
+    except WrongKeyType as error:
+        key = wrong_keys.find(executor, args)
+        if key is None:
+            raise
+        raise type(error)(f"{error} ({key})") from error.__cause__
 
 
 def _run(send: Callable[..., Any], name: str, args: tuple[Any, ...]) -> Any:

@@ -55,7 +55,7 @@ def test_a_restart_forgets_scripts_and_nothing_else(server: Server) -> None:
         assert at(client, keys.queue("q")) == ["a", "b"]
 
 
-def test_a_key_of_another_type_is_named(redis: Client) -> None:
+def test_a_key_of_another_type_is_an_error(redis: Client) -> None:
     redis.set(keys.queue("q"), "text")
     with pytest.raises(WrongKeyType, match=r"Redis at 127\.0\.0\.1:\d+: .*WRONGTYPE") as caught:
         put(redis, "a")
@@ -120,6 +120,35 @@ def test_lists_for_scripts() -> None:
     assert scripts.counted(["a", "b"]) == [2, "a", "b"]
     assert scripts.flat({"a": 1, "b": 2}) == [4, "a", 1, "b", 2]
     assert scripts.flat({}) == [0]
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted"),
+    [
+        (keys.queue("mails"), "list"),
+        (keys.QUEUES, "set"),
+        (keys.job("a"), "hash"),
+    ],
+)
+def test_a_key_of_another_type_is_named(redis: Client, key: str, wanted: str) -> None:
+    redis.xadd(key, {"a": 1})
+    with pytest.raises(WrongKeyType, match=rf"\(key {key} is a stream, not a {wanted}\)") as caught:
+        put(redis, new("a", "mails"))
+    assert f"{type(caught.value).__module__}.{type(caught.value).__qualname__}" == "rqk.errors.WrongKeyType"
+    assert isinstance(caught.value, redis_py.exceptions.ResponseError)
+
+
+@pytest.mark.parametrize("key", [keys.started("q"), keys.executions("a"), keys.worker_executions("w")])
+def test_a_claim_that_meets_such_a_key_loses_no_job(redis: Client, key: str) -> None:
+    worker = FakeWorker(redis, "w")
+    put(redis, "a", "b")
+    redis.set(key, "text")
+    with pytest.raises(WrongKeyType):
+        worker.take("a")
+    assert at(redis, keys.queue("q")) == ["a", "b"]
+    redis.delete(key)
+    worker.take("a")
+    assert at(redis, keys.queue("q")) == ["b"]
 
 
 def test_a_step_is_whole_or_not_at_all(redis: Client) -> None:

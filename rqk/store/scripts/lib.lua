@@ -140,6 +140,18 @@ local function begin(id, w, date)                    -- a leased job is given to
   call('PERSIST', job_key(id))
 end
 
+local function lease_job(id, ex, home, w, epoch, lease)
+  local mark = id .. ':' .. ex
+  end_executions(id, home)
+  call('HSET', K.execution .. mark, 'id', ex, 'job_id', id, 'worker_name', w, 'created_at', epoch, 'last_heartbeat', epoch)
+  call('EXPIRE', K.execution .. mark, lease + 60)
+  call('ZADD', K.executions .. id, NOW + lease + 60, ex)
+  call('EXPIRE', K.executions .. id, lease + 120)
+  call('ZADD', K.wip .. home, SOON + lease, mark)
+  call('SADD', held_key(w), mark)
+  call('EXPIRE', held_key(w), lease + 60)
+end
+
 -- One job from the first queue that has one, started under a lease, in the order given; with '1' as the last argument only
 -- leased, to be begun later, by a worker that has another job in hand.
 -- Returns {0} nothing, {1, id, queue, fields} a job, {2} suspended, {3} retiring, {4} the worker is not registered.
@@ -171,15 +183,11 @@ local function claim()
       end
       if data and not LEFTOVER[status] and not (status == 'started' and is_running(id, origin or q)) then
         local home = (origin and origin ~= '') and origin or q
-        local mark = id .. ':' .. ex
-        end_executions(id, home)
-        call('HSET', K.execution .. mark, 'id', ex, 'job_id', id, 'worker_name', w, 'created_at', epoch, 'last_heartbeat', epoch)
-        call('EXPIRE', K.execution .. mark, lease + 60)
-        call('ZADD', K.executions .. id, NOW + lease + 60, ex)
-        call('EXPIRE', K.executions .. id, lease + 120)
-        call('ZADD', K.wip .. home, SOON + lease, mark)
-        call('SADD', held_key(w), mark)
-        call('EXPIRE', held_key(w), lease + 60)
+        local ok, problem = pcall(lease_job, id, ex, home, w, epoch, lease)
+        if not ok then                                 -- a key of another type: nothing that was popped may be lost
+          call('LPUSH', list_key(q), id)
+          error(problem, 0)
+        end
         if not ahead then begin(id, w, date) end
         return { 1, id, home, job }
       end
