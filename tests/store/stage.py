@@ -143,3 +143,10 @@ class FakeWorker:
 def expire(client: redis_py.Redis, claimed: Claimed) -> None:
     """Let a lease end now, as if its worker had been silent."""
     client.zadd(keys.started(claimed.queue), {keys.lease(claimed.job_id, claimed.execution_id): 1}, xx=True)
+
+
+def no_trace(client: redis_py.Redis) -> bool:
+    """Whether no attempt has left anything."""
+    return not [
+        key for pattern in ("rq:wip:*", "rq:execution*", "rq:worker:*:executions") for key in client.scan_iter(pattern)
+    ]

@@ -9,20 +9,13 @@ import redis as redis_py
 
 from rqk.core import keys, moves
 from rqk.core.codec import decode_job
-from rqk.core.moves import Attempt, Policy
+from rqk.core.moves import Policy
 from rqk.store import leases, results, transitions
-from rqk.store.transitions import Claimed, Lease, Refusal, Settled
+from rqk.store.transitions import Claimed, Refusal, Settled
 from rqk.store.workers import Tally
-from tests.store.stage import WALL, FakeWorker, at, dump, expire, hash_of, new, put, status
+from tests.store.stage import WALL, FakeWorker, at, dump, expire, hash_of, new, no_trace, put, status
 
 Client = redis_py.Redis
-
-
-def no_trace(client: Client) -> bool:
-    """Whether no attempt has left anything."""
-    return not [
-        key for pattern in ("rq:wip:*", "rq:execution*", "rq:worker:*:executions") for key in client.scan_iter(pattern)
-    ]
 
 
 def test_success(redis: Client) -> None:
@@ -229,19 +222,6 @@ def test_a_job_canceled_while_it_ran_does_not_run_again(redis: Client, how: str)
     assert no_trace(redis)
 
 
-def test_only_an_ended_lease_is_judged_by_others(redis: Client) -> None:
-    put(redis, "a")
-    claimed = FakeWorker(redis, "w").take("a")
-    mark = keys.lease("a", claimed.execution_id)
-    assert leases.end_lease(redis, "q", mark, Policy(), WALL) is None
-    assert status(redis, "a") == "started"
-    expire(redis, claimed)
-    assert [
-        found.action if (found := leases.end_lease(redis, "q", mark, Policy(), WALL)) else None for _ in range(2)
-    ] == ["failed", None], "of several judges one succeeds"
-    assert status(redis, "a") == "failed"
-
-
 # Going on in the same step
 def test_the_next_job_comes_with_the_answer(redis: Client) -> None:
     put(redis, "a", "b")
@@ -318,198 +298,3 @@ def test_no_ghost_of_a_worker_appears(redis: Client) -> None:
 def test_counts() -> None:
     tally = Tally().plus("successful_job_count", 1.0).plus("failed_job_count", 0.5).plus("", 9.0)
     assert tally == Tally(1, 1, 1.5)
-
-
-# Dependents
-def test_dependents_are_released_by_success(redis: Client) -> None:
-    put(redis, "p", new("a", depends_on=("p",)), new("b", "other", depends_on=("p",)))
-    worker = FakeWorker(redis, "w")
-    worker.finish(worker.take("p"))
-    assert (status(redis, "a"), status(redis, "b")) == ("queued", "queued")
-    assert (at(redis, keys.queue("q")), at(redis, keys.queue("other"))) == (["a"], ["b"])
-    assert at(redis, keys.deferred("q")) == at(redis, keys.deferred("other")) == []
-    assert not redis.exists(keys.dependents("p"))
-    assert redis.hexists(keys.job("a"), "enqueued_at")
-
-
-def test_a_dependent_can_ask_for_the_front(redis: Client) -> None:
-    put(redis, "p", new("a", depends_on=("p",), fields={"enqueue_at_front": True}), "z")
-    worker = FakeWorker(redis, "w")
-    worker.finish(worker.take("p"))
-    assert at(redis, keys.queue("q")) == ["a", "z"]
-
-
-def test_all_parents_must_have_ended(redis: Client) -> None:
-    put(redis, "p1", "p2", new("a", depends_on=("p1", "p2")))
-    worker = FakeWorker(redis, "w")
-    worker.finish(worker.take("p1"))
-    assert status(redis, "a") == "deferred"
-    worker.finish(worker.take("p2"))
-    assert at(redis, keys.queue("q")) == ["a"]
-
-
-@pytest.mark.parametrize(("tolerant", "becomes"), [(False, "deferred"), (True, "queued")])
-def test_failure_releases_the_tolerant(redis: Client, tolerant: bool, becomes: str) -> None:
-    dependent = new("a", depends_on=("p",), tolerant=tolerant, fields={"allow_dependency_failures": tolerant})
-    put(redis, "p", dependent)
-    worker = FakeWorker(redis, "w")
-    worker.fail(worker.take("p"))
-    assert status(redis, "a") == becomes
-
-
-def test_a_failed_parent_that_is_requeued_and_succeeds_releases(redis: Client) -> None:
-    put(redis, "p", new("a", depends_on=("p",)))
-    worker = FakeWorker(redis, "w")
-    worker.fail(worker.take("p"))
-    transitions.requeue(redis, "failed", "q", "p", WALL)
-    worker.finish(worker.take("p"))
-    assert at(redis, keys.queue("q")) == ["a"]
-
-
-def test_a_stopped_parent_releases_nobody(redis: Client) -> None:
-    dependent = new("a", depends_on=("p",), tolerant=True, fields={"allow_dependency_failures": True})
-    put(redis, "p", dependent)
-    worker = FakeWorker(redis, "w")
-    claimed = worker.take("p")
-    job = decode_job("p", claimed.fields)
-    worker.settle(claimed, moves.stopped(job, worker.attempt(claimed), "stop"))
-    assert (status(redis, "p"), status(redis, "a")) == ("stopped", "deferred")
-
-
-def test_a_retry_releases_nobody(redis: Client) -> None:
-    put(redis, new("p", fields={"retries_left": 1}), new("a", depends_on=("p",)))
-    worker = FakeWorker(redis, "w")
-    worker.fail(worker.take("p"))
-    assert status(redis, "a") == "deferred"
-
-
-def test_a_canceled_dependent_is_not_released(redis: Client) -> None:
-    put(redis, "p", new("a", depends_on=("p",)))
-    transitions.cancel(redis, "a", WALL)
-    worker = FakeWorker(redis, "w")
-    worker.finish(worker.take("p"))
-    assert (status(redis, "a"), at(redis, keys.queue("q"))) == ("canceled", [])
-
-
-def test_a_released_job_may_be_the_next_at_once(redis: Client) -> None:
-    put(redis, "p", new("a", depends_on=("p",)))
-    worker = FakeWorker(redis, "w")
-    done = worker.finish(worker.take("p"), ask=worker.ask())
-    assert isinstance(done.next, Claimed)
-    assert done.next.job_id == "a"
-
-
-# Rate limits
-def limited(client: Client, *ids: str) -> None:
-    """Jobs under one slot, as RQ 3.0 leaves them: the first may run, the others wait."""
-    for job_id in ids:
-        put(client, new(job_id, place="nowhere", fields={"rate_limit_key": "api", "rate_limit_concurrency": 1}))
-    first, *others = ids
-    client.sadd(keys.RATE_LIMIT_KEYS, "api")
-    client.hset("rq:rl:api", "concurrency", 1)
-    client.zadd("rq:rl:api:allowed", {first: 1})
-    client.rpush(keys.queue("q"), first)
-    for place, job_id in enumerate(others):
-        client.hset(keys.job(job_id), "status", "rate_limited")
-        client.zadd("rq:rl:api:rate_limited", {job_id: place})
-
-
-def test_the_end_of_a_job_gives_its_slot_to_the_next(redis: Client) -> None:
-    limited(redis, "a", "b", "c")
-    worker = FakeWorker(redis, "w")
-    done = worker.finish(worker.take("a"), ask=worker.ask())
-    assert isinstance(done.next, Claimed)
-    assert done.next.job_id == "b"
-    assert (at(redis, "rq:rl:api:allowed"), at(redis, "rq:rl:api:rate_limited")) == (["b"], ["c"])
-
-
-def test_a_retry_at_once_keeps_its_slot(redis: Client) -> None:
-    limited(redis, "a", "b")
-    redis.hset(keys.job("a"), "retries_left", 1)
-    worker = FakeWorker(redis, "w")
-    worker.fail(worker.take("a"))
-    assert (at(redis, "rq:rl:api:allowed"), at(redis, keys.queue("q"))) == (["a"], ["a"])
-
-
-def test_a_retry_later_frees_its_slot(redis: Client) -> None:
-    limited(redis, "a", "b")
-    redis.hset(keys.job("a"), mapping={"retries_left": 1, "retry_intervals": "[60]"})
-    worker = FakeWorker(redis, "w")
-    worker.fail(worker.take("a"))
-    assert (at(redis, "rq:rl:api:allowed"), at(redis, keys.queue("q"))) == (["b"], ["b"])
-
-
-# Attempts that were prepared and never started, as RQ 3.0 leaves them
-def prepared(client: Client, job_id: str) -> Lease:
-    client.zadd(keys.started("q"), {keys.lease(job_id, "e"): 1})
-    client.zadd(keys.executions(job_id), {"e": 9e9})
-    return Lease(job_id, "e", "q", never_started=True, expired_only=True)
-
-
-@pytest.mark.parametrize("still_listed", [False, True])
-def test_a_prepared_attempt_goes_back_to_the_head(redis: Client, still_listed: bool) -> None:
-    put(redis, "a", "b")
-    if not still_listed:
-        redis.lrem(keys.queue("q"), 0, "a")
-        redis.rpush(keys.intermediate("q"), "a")
-    prepared(redis, "a")
-    found = leases.end_lease(redis, "q", "a:e", Policy(), WALL)
-    assert found is not None
-    assert found.action == ("dropped" if still_listed else "returned")
-    assert at(redis, keys.queue("q")) == ["a", "b"]
-    assert at(redis, keys.intermediate("q")) == []
-    assert no_trace(redis)
-
-
-def test_an_abandoned_job_that_cannot_be_read_fails(redis: Client) -> None:
-    put(redis, "a")
-    claimed = FakeWorker(redis, "w").take("a")
-    redis.hset(keys.job("a"), "timeout", "soon")
-    expire(redis, claimed)
-    found = leases.end_lease(redis, "q", keys.lease("a", claimed.execution_id), Policy("requeue"), WALL)
-    assert found is not None
-    assert no_trace(redis)
-    assert status(redis, "a") in ("failed", "queued")
-
-
-def test_deliveries_are_bounded(redis: Client) -> None:
-    put(redis, "a")
-    actions = []
-    for number in range(3):
-        claimed = FakeWorker(redis, f"w{number}").take("a")
-        expire(redis, claimed)
-        found = leases.end_lease(redis, "q", keys.lease("a", claimed.execution_id), Policy("requeue", 3), WALL)
-        actions.append(found and found.action)
-    assert actions == ["requeued", "requeued", "failed"]
-    assert "3 workers died" in (results.all_of(redis, "a")[0][2].exc_string or "")
-
-
-def test_all_leases_of_a_dead_worker(redis: Client) -> None:
-    put(redis, "a", new("b", "other"), "c")
-    dead, live = FakeWorker(redis, "dead", "q", "other"), FakeWorker(redis, "live")
-    dead.take("a")
-    live.take("c")
-    dead.take("b")
-    found = leases.end_leases_of(redis, "dead", Policy("requeue"), WALL, "gone")
-    assert sorted((one.queue, one.job_id, one.action) for one in found) == [
-        ("other", "b", "requeued"),
-        ("q", "a", "requeued"),
-    ]
-    assert status(redis, "c") == "started"
-
-
-@pytest.mark.parametrize(("limit", "judged"), [(WALL.timestamp() + 1, 1), (WALL.timestamp(), 0), (None, 1)])
-def test_only_leases_from_before_a_moment(redis: Client, limit: float | None, judged: int) -> None:
-    put(redis, "a")
-    FakeWorker(redis, "dead").take("a")
-    assert len(leases.end_leases_of(redis, "dead", Policy(), WALL, "gone", begun_before=limit)) == judged
-
-
-def test_an_attempt_without_a_worker_name_is_settled_by_its_execution(redis: Client) -> None:
-    put(redis, "a")
-    worker = FakeWorker(redis, "w")
-    claimed = worker.take("a")
-    lease = Lease("a", claimed.execution_id, "q")
-    move = moves.failed(decode_job("a", claimed.fields), Attempt("", "", None, None), "x", WALL)
-    assert transitions.settle(redis, lease, move, WALL).settled is Settled.WRITTEN
-    assert redis.scard(keys.worker_executions("w")) == 0

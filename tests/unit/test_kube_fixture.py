@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
-import subprocess
-import sys
-import tarfile
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.kube import cgroups, configs, oci, remnants, toolchain
+from tests.kube import cgroups, configs, remnants, toolchain
 from tests.kube.__main__ import COMMANDS, main, parser
 from tests.kube.access import available
 from tests.kube.build import Programs, build_command, build_environment, cache_key, folder_of, unbuilt
@@ -25,9 +19,7 @@ from tests.kube.commands import clock, run, run_shown
 from tests.kube.components import ORDER, Site
 from tests.kube.credentials import ADMIN, USERS, kubeconfig, token_file, write_private
 from tests.kube.errors import CommandFailed, FixtureError, NotReady
-from tests.kube.loading import digest_of
 from tests.kube.network import Addresses
-from tests.kube.processes import Daemon, Identity, Keeper, identify, signal_exactly
 from tests.kube.settings import Places, handed_over, places
 from tests.kube.versions import APT_PACKAGES, KUBERNETES, MODULES, Module
 
@@ -277,85 +269,6 @@ def test_without_any_cluster_there_is_none(somewhere: Places, monkeypatch: pytes
     assert available(somewhere) is None
 
 
-# --- processes ---
-
-
-@pytest.fixture
-def keeper(tmp_path: Path) -> Keeper:
-    return Keeper(tmp_path / "run", tmp_path / "logs")
-
-
-def sleeper(name: str = "sleeper", seconds: float = 60) -> Daemon:
-    code = f"import time; print('here', flush=True); time.sleep({seconds})"
-    return Daemon(name, (sys.executable, "-c", code), dict(os.environ))
-
-
-def test_a_daemon_is_started_once_and_ended_once(keeper: Keeper) -> None:
-    assert keeper.start(sleeper())
-    pid = keeper.pid("sleeper")
-    try:
-        assert not keeper.start(sleeper())
-        assert keeper.pid("sleeper") == pid
-    finally:
-        assert keeper.stop("sleeper")
-    assert not keeper.alive("sleeper")
-    assert not keeper.stop("sleeper")
-
-
-def test_a_daemon_is_nobodys_child(keeper: Keeper) -> None:
-    keeper.start(sleeper())
-    try:
-        pid = keeper.pid("sleeper")
-        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-        assert int(parent) != os.getpid()
-    finally:
-        keeper.stop("sleeper")
-
-
-def test_a_daemon_that_stops_listening_is_killed(keeper: Keeper) -> None:
-    code = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
-    )
-    keeper.start(Daemon("deaf", (sys.executable, "-c", code), dict(os.environ)))
-    wait_for(lambda: "deaf\n" in keeper.tail("deaf"), 10, "the daemon to be deaf")
-    assert keeper.stop("deaf", patience=0.1)
-    assert not keeper.alive("deaf")
-
-
-def test_a_daemons_words_are_kept(keeper: Keeper) -> None:
-    keeper.start(sleeper())
-    try:
-        wait_for(lambda: "here\n" in keeper.tail("sleeper"), 10, "the daemon's words")
-    finally:
-        keeper.stop("sleeper")
-
-
-def test_a_stranger_with_the_same_pid_is_left_alone(keeper: Keeper, tmp_path: Path) -> None:
-    stranger = subprocess.Popen(["sleep", "60"])
-    try:
-        who = identify(stranger.pid)
-        assert who is not None
-        ours = dataclasses.replace(who, started=who.started - 1)
-        (tmp_path / "run").mkdir()
-        (tmp_path / "run" / "old.json").write_text(json.dumps(dataclasses.asdict(ours)))
-        assert not keeper.alive("old")
-        assert not keeper.stop("old")
-        signal_exactly(ours, signal.SIGKILL)
-        assert stranger.poll() is None
-    finally:
-        stranger.kill()
-        stranger.wait()
-
-
-def test_a_process_of_another_boot_is_not_ours(keeper: Keeper) -> None:
-    who = identify(os.getpid())
-    assert who is not None
-    assert identify(os.getpid()) != dataclasses.replace(who, boot="another")
-    assert identify(2**22 + 1) is None
-    assert keeper.names() == []
-    assert isinstance(who, Identity)
-
-
 # --- what is left behind ---
 
 MOUNTS = """\
@@ -388,87 +301,6 @@ def test_the_logs_are_what_remains(somewhere: Places) -> None:
     somewhere.kubeconfig.touch()
     remnants.remove_files(somewhere, keep_logs=True)
     assert [it.name for it in somewhere.state.iterdir()] == ["logs"]
-
-
-# --- images ---
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> Path:
-    folder = tmp_path / "context"
-    (folder / "pkg" / "__pycache__").mkdir(parents=True)
-    (folder / "Dockerfile").write_text("ARG BASE\nFROM ${BASE}\n")
-    (folder / "pkg" / "code.py").write_text("x = 1\n")
-    return folder
-
-
-def key_of(context: Path, **build_args: str) -> str:
-    return oci.content_key(context / "Dockerfile", context, build_args)
-
-
-Change = Callable[[Path], object]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(lambda it: (it / "pkg/code.py").write_text("x = 2\n"), id="contents"),
-        pytest.param(lambda it: (it / "pkg/code.py").rename(it / "pkg/other.py"), id="a name"),
-        pytest.param(lambda it: (it / "pkg/code.py").chmod(0o755), id="an executable bit"),
-        pytest.param(lambda it: (it / "Dockerfile").write_text("FROM scratch\n"), id="the Dockerfile"),
-    ],
-)
-def test_an_image_is_built_again_when_what_goes_in_changes(context: Path, change: Change) -> None:
-    before = key_of(context)
-    change(context)
-    assert key_of(context) != before
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(lambda it: os.utime(it / "pkg/code.py", (1, 1)), id="a time"),
-        pytest.param(lambda it: (it / "pkg/__pycache__/code.pyc").touch(), id="Python's own cache"),
-    ],
-)
-def test_an_image_is_not_built_again_for(context: Path, change: Change) -> None:
-    before = key_of(context)
-    change(context)
-    assert key_of(context) == before
-
-
-def test_a_build_argument_is_a_part_of_the_image(context: Path) -> None:
-    assert key_of(context, BASE="a") != key_of(context, BASE="b")
-
-
-@pytest.mark.parametrize(
-    ("pattern", "path", "ignored"),
-    [
-        ("docs", "docs", True),
-        ("docs", "pkg/docs", False),
-        ("*.md", "README.md", True),
-        ("*.md", "pkg/README.md", False),
-        ("**/*.md", "pkg/README.md", True),
-        ("pkg/*.md", "pkg/README.md", True),
-        ("a/**/b", "a/x/y/b", False),
-    ],
-)
-def test_ignored_files_are_those_that_docker_ignores(pattern: str, path: str, ignored: bool) -> None:
-    assert oci._matches(Path(path), [pattern]) is ignored  # noqa: SLF001
-
-
-def test_an_archive_tells_its_digest(tmp_path: Path) -> None:
-    (tmp_path / "index.json").write_text(json.dumps({"manifests": [{"digest": "sha256:abc"}]}))
-    with tarfile.open(tmp_path / "image.tar", "w") as tar:
-        tar.add(tmp_path / "index.json", "index.json")
-    assert oci.archive_digest(tmp_path / "image.tar") == "sha256:abc"
-    assert oci.archive_name("localhost/rqk:test", "k") == "rqk_test-k.tar"
-
-
-def test_an_image_that_is_there_is_recognised() -> None:
-    table = "REF TYPE DIGEST SIZE\nlocalhost/rqk:test application/x sha256:abc 1 MiB linux/amd64 -\n"
-    assert digest_of(table, "localhost/rqk:test") == "sha256:abc"
-    assert digest_of(table, "localhost/rqk:other") is None
 
 
 # --- commands, waiting, the command line ---
