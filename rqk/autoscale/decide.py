@@ -16,7 +16,7 @@ The rules, in the order in which they are asked (docs/scaling.md works them thro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -86,7 +86,7 @@ def decide(
     else:
         decision = _scale(scaling, seen, history, asked, bounded, now)
     if decision.change:
-        history = replace(history, last_scale=now)
+        history = history._replace(last_scale=now)
     return decision, history
 
 
@@ -94,7 +94,7 @@ def _remember(history: History, scaling: Scaling, wish: int, now: float) -> Hist
     since = now - scaling.scale_down.stabilization_seconds
     # An older wish that is not larger can never be the largest again.
     kept = tuple((at, size) for at, size in history.wishes if at >= since and size > wish)
-    return replace(history, wishes=(*kept, (now, wish)))
+    return history._replace(wishes=(*kept, (now, wish)))
 
 
 def _sighted(seen: Observation) -> bool:

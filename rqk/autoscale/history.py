@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from statistics import median
+from types import MappingProxyType
+from typing import NamedTuple
 
 from rqk.autoscale.seen import Observation
 
@@ -20,8 +21,7 @@ LEAST_SLICES = 3
 SERVICE_MEMORY_S = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(NamedTuple):
     """Start with ``History()``. Times are seconds on the clock that ``now`` is read from."""
 
     # Sizes wished for within the stabilisation window; older ones that a later, larger one covers are left out.
@@ -37,7 +37,7 @@ class History:
     jobs_weight: float = 0.0
     seconds_weight: float = 0.0
     last_seen: float | None = None
-    counters: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    counters: Mapping[str, tuple[int, float]] = MappingProxyType({})
     # Jobs waiting, due or running at the last look; None if it could not be told then.
     in_system: int | None = None
     # (number of the slice, jobs that came in it), the newest last; the first and the newest are incomplete.
@@ -84,8 +84,7 @@ def learn(history: History, seen: Observation, now: float) -> History:
     # What cannot be seen may be at work.
     unsure = history.last_seen is None or not known
     history = _learn_service(history, jobs, seconds, now)
-    return replace(
-        history,
+    return history._replace(
         last_active=now if active or unsure or history.last_active is None else history.last_active,
         abandoned_since=_since(history.abandoned_since, seen.abandoned > 0, now),
         no_end_since=_since(None if jobs else history.no_end_since, seen.busy > 0, now),
@@ -126,8 +125,8 @@ def _learn_service(history: History, jobs: int, seconds: float, now: float) -> H
     keep = math.exp(-gone / SERVICE_MEMORY_S)
     jobs_weight = history.jobs_weight * keep + jobs
     seconds_weight = history.seconds_weight * keep + seconds
-    return replace(
-        history, jobs_weight=jobs_weight, seconds_weight=seconds_weight, service_seconds=seconds_weight / jobs_weight
+    return history._replace(
+        jobs_weight=jobs_weight, seconds_weight=seconds_weight, service_seconds=seconds_weight / jobs_weight
     )
 
 

@@ -324,16 +324,21 @@ _WORKER_FIELDS: Final[tuple[tuple[str, str, Callable[[bytes], Any], Callable[[An
 def decode_worker(name: str, fields: Fields) -> WorkerRecord:
     """A worker from its hash; a field that cannot be read counts as absent, since one bad worker must not hide the others."""
     values: dict[str, Any] = {}
-    known = {field.encode() for field, *_ in _WORKER_FIELDS}
-    for field, attribute, read, _ in _WORKER_FIELDS:
-        raw = fields.get(field.encode())
-        if raw is not None:
-            try:
-                values[attribute] = read(raw)
-            except (ValueError, TypeError):
-                continue
-    extra = tuple((_text(field), raw) for field, raw in fields.items() if field not in known)
-    return WorkerRecord(name=name, extra=extra, **values)
+    extra: list[tuple[str, bytes]] = []
+    for field, raw in fields.items():
+        known = _WORKER_READERS.get(field)
+        if known is None:
+            extra.append((_text(field), raw))
+            continue
+        attribute, read = known
+        try:
+            values[attribute] = read(raw)
+        except (ValueError, TypeError):
+            continue
+    return WorkerRecord(name=name, extra=tuple(extra), **values)
+
+
+_WORKER_READERS: Final = {field.encode(): (attribute, read) for field, attribute, read, _ in _WORKER_FIELDS}
 
 
 def encode_worker(worker: WorkerRecord) -> dict[str, bytes]:

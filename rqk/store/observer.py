@@ -14,7 +14,7 @@ from rqk.store import scripts
 from rqk.store.aio import Remote
 from rqk.store.connect import errors_of
 from rqk.store.glance import glance_commands, read_glance
-from rqk.store.snapshot import Snapshot, WorkerSnapshot, look_commands, read_look, read_workers, worker_commands
+from rqk.store.snapshot import LOOKS, Snapshot, WorkerSnapshot, look_commands, read_look, read_workers, worker_commands
 
 
 class Observer:
@@ -38,7 +38,7 @@ class Observer:
         seen, listed = read_look(names, replies[: len(looks)])
         glance = read_glance(quiet, replies[len(looks) : len(looks) + len(glances)])
         alive = set(listed)
-        found = [one for one in read_workers(known, replies[len(looks) + len(glances) :]) if one.name in alive]
+        found = [it for it in read_workers(known, replies[len(looks) + len(glances) :]) if it.name in alive]
         fresh = sorted(alive.difference(known))
         if fresh:
             found += read_workers(fresh, await self._ask(worker_commands(fresh)))
@@ -55,10 +55,13 @@ class Observer:
                         pipe.execute_command(*command)
                     replies = list(await pipe.execute(raise_on_error=False))
                 if not any(isinstance(reply, wire.NoScriptError) for reply in replies):
-                    return [_checked(command, reply) for command, reply in zip(commands, replies, strict=True)]
+                    for reply in replies:
+                        if isinstance(reply, Exception):
+                            raise reply
+                    return replies
                 if attempt == 2:
                     raise StoreError(f"{self._remote.where} forgets scripts at once")
-                for name in ("look", "glance"):
+                for name in LOOKS:
                     await self._remote.client.script_load(scripts.source(name))
         raise AssertionError("unreachable")
 
@@ -66,15 +69,6 @@ class Observer:
         with errors_of(self._remote.where):
             seconds, micros = await self._remote.client.time()
         return int(seconds) + int(micros) / 1e6
-
-
-def _checked(command: tuple[Any, ...], reply: Any) -> Any:
-    """A worker's key that holds something else is no worker; any other error is one."""
-    if not isinstance(reply, Exception):
-        return reply
-    if isinstance(reply, wire.ResponseError) and "WRONGTYPE" in str(reply):
-        return {} if command[0] == "HGETALL" else 0
-    raise reply
 
 
 def _by_name(workers: Iterable[WorkerSnapshot]) -> tuple[WorkerSnapshot, ...]:

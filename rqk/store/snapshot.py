@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from redis import exceptions as wire
@@ -29,7 +30,7 @@ _COUNTS = (
     "ready",
     "due",
 )  # as look.lua returns them
-_CHUNK = 50  # queues in one script call; keeps each call well below a millisecond, others get in between
+_CHUNK = 50  # queues or workers in one script call; keeps each call well below a millisecond, others get in between
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,9 @@ class Snapshot:
     glance: Glance = field(default_factory=Glance)
 
 
+LOOKS = ("look", "crew", "glance")  # the scripts that look
+
+
 def _chunks(names: Sequence[str]) -> list[list[str]]:
     return [list(names[start : start + _CHUNK]) for start in range(0, len(names), _CHUNK)]
 
@@ -101,11 +105,8 @@ def look_commands(names: Sequence[str]) -> list[tuple[Any, ...]]:
 
 
 def worker_commands(worker_names: Sequence[str]) -> list[tuple[Any, ...]]:
-    """The commands of the second: each worker's hash and how many leases it holds."""
-    calls: list[tuple[Any, ...]] = []
-    for name in worker_names:
-        calls += [("HGETALL", keys.worker(name)), ("SCARD", keys.worker_executions(name))]
-    return calls
+    """The commands of the second: one script call per fifty workers, for each one's hash and how many leases it holds."""
+    return [("EVALSHA", scripts.digest("crew"), 0, *scripts.counted(chunk)) for chunk in _chunks(worker_names)]
 
 
 def read_look(names: Sequence[str], replies: Sequence[Any]) -> tuple[Snapshot, list[str]]:
@@ -140,10 +141,10 @@ def _queue(name: str, row: Sequence[Any], at: float) -> QueueSnapshot:
 def read_workers(worker_names: Sequence[str], replies: Sequence[Any]) -> tuple[WorkerSnapshot, ...]:
     """Workers from the second round trip's answers; those whose hash is gone are left out."""
     found: list[WorkerSnapshot] = []
-    for index, name in enumerate(worker_names):
-        fields: Fields = replies[2 * index]
-        if fields:
-            found.append(worker_snapshot(decode_worker(name, fields), int(replies[2 * index + 1])))
+    for name, (flat, leases) in zip(worker_names, chain.from_iterable(replies), strict=True):
+        if flat:
+            fields: Fields = dict(zip(flat[::2], flat[1::2], strict=True))
+            found.append(worker_snapshot(decode_worker(name, fields), int(leases)))
     return tuple(found)
 
 
@@ -182,7 +183,8 @@ def _ask(client: Client, commands: list[tuple[Any, ...]]) -> list[Any]:
                 except wire.NoScriptError:
                     if attempt == 2:
                         raise
-            asked.script_load(scripts.source("look"))
+            for name in LOOKS:
+                asked.script_load(scripts.source(name))
     raise AssertionError("unreachable")
 
 
