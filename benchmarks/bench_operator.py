@@ -262,9 +262,8 @@ def steady(running: Running, seconds: float, figures: Figures, how: str) -> None
     figures.note(f"steady, {how}: reads from the API server, but for the Lease", reads / seconds)
     name = 'rqk_operator_polls_total{outcome="ok"}'
     rounds = now["rqk_operator_tick_seconds_count"] - before["rqk_operator_tick_seconds_count"]
-    figures.note(
-        f"steady, {how}: round trips to Redis a round", (now.get(name, 0) - before.get(name, 0)) / max(rounds, 1)
-    )
+    trips = (now.get(name, 0) - before.get(name, 0)) / max(rounds, 1)
+    figures.note(f"steady, {how}: round trips to Redis a round", round(trips, 1))  # of the last round one may be over
 
 
 def react(running: Running, server: Server, figures: Figures) -> None:

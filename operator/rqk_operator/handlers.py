@@ -61,7 +61,7 @@ def configure() -> kopf.OperatorSettings:
     settings.watching.server_timeout = 280
     settings.watching.client_timeout = 310
     settings.watching.connect_timeout = 5
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = 200  # what is read at once is the most memory that a start needs
     settings.networking.request_timeout = 15
     settings.process.ultimate_exiting_timeout = 30
     return settings

@@ -31,7 +31,7 @@ _FULL = "application/json"
 _LIGHT = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 TIMEOUT_S = 15.0
 MOST_AT_A_TIME = 32
-PAGE = 500  # objects of one list request
+PAGE = 200  # objects of one list request; as JSON they are small, in memory they are not
 _TRIES = 3
 _WATCH_S = 290  # the server ends a watch after this long, and we begin the next one
 _SILENCE_S = 75.0  # bookmarks come every minute; a watch that is silent for longer is dead

@@ -232,6 +232,8 @@ class Loop:
         if state.stumbling is not None and not acts:
             state.errors_in_a_row, state.stumbling = 0, None  # what failed is not wished for any more
         if not (acts or reports):
+            if state.look_at:
+                state.pack()
             return None
         state.task = self._start(self._write(state, site, steps, status if reports else None, deploys=deploys))
         return state.task
@@ -277,6 +279,8 @@ class Loop:
         before = state.status
         await self.hands.report(state, merge_patch(before, status))
         state.status, state.status_at = status, self.clock()
+        if state.look_at:
+            state.pack()
         for trouble in news(before, status):
             self.events.note(state.about, "Warning", trouble.reason, trouble.message)
 
@@ -374,11 +378,10 @@ class Loop:
             self._start(self._settle(death))
 
     async def _settle(self, death: Death) -> None:
-        state = death.state
+        access = death.state.access
         try:
-            if state.access is not None:
-                site = self.sites.get(state.access)
-                await self.hands.bury(site, death)
+            if access is not None:
+                await self.hands.bury(self.sites.get(access), death)
         except StoreError as error:
             self.metrics.failed("redis")
             log.warning("jobs of pod %s are found when their leases end: %s", death.pod.name, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -77,9 +78,23 @@ class PoolState:
     not_before: float = 0.0  # after an error
     errors_in_a_row: int = 0
     # What was reported
-    status: Mapping[str, Any] = field(default_factory=dict)
+    _status: Mapping[str, Any] | bytes = field(default_factory=dict)
     status_at: float = float("-inf")
     status_version: int = 0  # the pool's resourceVersion at that time
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        """The status as it was reported last."""
+        return json.loads(self._status) if isinstance(self._status, bytes) else self._status
+
+    @status.setter
+    def status(self, status: Mapping[str, Any]) -> None:
+        self._status = status
+
+    def pack(self) -> None:
+        """Take less memory while nothing happens: as text a status has a fifth of the size that it has as objects."""
+        if not isinstance(self._status, bytes):
+            self._status = json.dumps(self._status, separators=(",", ":")).encode()
 
     @property
     def key(self) -> Key:
@@ -252,6 +267,7 @@ class Pools:
             inputs = (state.status.get("lastDecision") or {}).get("inputs") or {}
             with contextlib.suppress(KeyError, ValueError):
                 state.history = History.resumed(service_seconds=float(inputs["jobSeconds"]))
+        state.pack()
 
 
 def version_of(meta: Mapping[str, Any]) -> Version:

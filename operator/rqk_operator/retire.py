@@ -46,6 +46,9 @@ class Mate:
         return self.worker is None and self.duty in (Duty.BROKEN, Duty.STARTING)
 
 
+_NOBODY: frozenset[str] = frozenset()  # one for all, as there are thousands of pools without pods
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What a round saw, for the next one: the controller knows at least as much by then."""
@@ -54,8 +57,10 @@ class Memory:
     ranks: Mapping[str, Rank] = field(default_factory=dict)  # of every pod that counted, by uid
     ahead: frozenset[str] = frozenset()  # uids of pods whose workers were asked before they came
 
-    def asked_ahead(self, pods: Iterable[PodView]) -> Memory:
+    def asked_ahead(self, pods: Sequence[PodView]) -> Memory:
         """With those that were asked just now."""
+        if not pods:
+            return self
         return replace(self, ahead=self.ahead.union(pod.uid for pod in pods))
 
 
@@ -205,7 +210,8 @@ def plan(
         memory=Memory(
             may_go,
             {mate.pod.uid: _rank(mate.pod) for mate in mates},
-            memory.ahead.intersection(mate.pod.uid for mate in mates if mate.worker is None and mate not in welcome),
+            memory.ahead.intersection(mate.pod.uid for mate in mates if mate.worker is None and mate not in welcome)
+            or _NOBODY,
         ),
     )
 
@@ -229,7 +235,7 @@ def _may_go(mates: Sequence[Mate], going: Iterable[str], *, probed: bool, ahead:
         return not (probed and mate.pod.ready)
 
     marked = {mate.pod.uid for mate in mates if mate.pod.cost == LOWEST_COST and is_sure(mate)}
-    return frozenset(marked.intersection(going))
+    return frozenset(marked.intersection(going)) or _NOBODY
 
 
 def _lowered(current: int, wanted: int, mates: Sequence[Mate], may_go: frozenset[str], memory: Memory) -> int | None:
