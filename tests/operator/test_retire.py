@@ -151,7 +151,7 @@ def test_a_worker_that_has_not_come_yet_is_asked_ahead_before_the_number_falls()
     crew = [idle("a"), pending("b", cost=LOWEST_COST)]
     steps = again(2, 1, crew, "b", probed=True)
     assert (uids(steps.retire), steps.replicas) == (["b"], None)
-    memory = steps.memory.asked_ahead(pod.pod for pod in crew[1:])
+    memory = steps.memory.asked_ahead([pod.pod for pod in crew[1:]])
     for number in (None, 1):
         steps = plan(2, 1, crew, memory, probed=True)
         assert (uids(steps.retire), steps.replicas) == ([], number)
