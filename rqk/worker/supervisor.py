@@ -40,6 +40,9 @@ log = logging.getLogger("rqk.worker")
 
 _LINE_TIMEOUT_S = 5.0
 _PAUSE_S = 1.0  # between looks while suspended
+_LOOK_S = 0.1  # between looks of a burst that is over but for the preload
+_HEAR_S = 30.0  # so long a worker that has run nothing stays to hear how the preload went
+_NEVER = float("inf")
 
 
 class Supervisor:
@@ -66,6 +69,7 @@ class Supervisor:
         self.done, self.turned_at = False, monotonic()
         self.jobs_done = 0
         self.idle_since = monotonic()
+        self._hear_until = monotonic() + _HEAR_S
         self.outage = Outage()
         self.ahead = Ahead(options, self.line, self.heart, report, clock)
         self._asked: str | None = None  # execution id of a claim whose answer was lost with the connection
@@ -80,6 +84,8 @@ class Supervisor:
         """Work until there is a reason to leave; returns whether any job was run."""
         while not self.done:
             self.step()
+        if not (self._has_heard or self.stop.asked):
+            log.warning("leaving after %.0f s in which the preload was not over; how it went is not known", _HEAR_S)
         return bool(self.jobs_done)
 
     def step(self) -> None:
@@ -116,8 +122,8 @@ class Supervisor:
         if self.task is not None and self.task.ending is not None:
             dues.append(now)
         dues += (self.chores.due_at, self.ahead.due_at(self.task), self.ahead.answer_at())
-        if self.options.max_idle_s is not None and self.task is None:
-            dues.append(self.idle_since + self.options.max_idle_s)
+        if self.task is None:
+            dues.append(self._idle_until())
         first = (
             min(dues)
             if now >= self.outage.again_at
@@ -177,6 +183,18 @@ class Supervisor:
     def _can_wait(self, now: float) -> bool:
         return self._wants_job(now) and not self.options.burst and self.heart.is_born
 
+    @property
+    def _has_heard(self) -> bool:
+        """Whether what is wrong with the preload has been said: one that finds no job can be quicker than its zygote."""
+        return self.runner.is_ready or self.jobs_done > 0
+
+    def _idle_until(self) -> float:
+        """When a worker without a job has waited long enough."""
+        if self.options.max_idle_s is None:
+            return _NEVER
+        until = self.idle_since + self.options.max_idle_s
+        return until if self._has_heard else max(until, self._hear_until)
+
     def _ask(self, held: list[Held] | None = None, *, ahead: bool = False) -> Ask:
         execution_id = os.urandom(16).hex()
         if not ahead:
@@ -206,7 +224,7 @@ class Supervisor:
             self._begin(reply, now, hurry=hurry)
         elif reply is Refusal.SUSPENDED:
             if self.options.burst:
-                self.done = True
+                self.done = self._has_heard or now >= self._hear_until
             if not self.heart.suspended:
                 log.warning('RQ is currently suspended, to resume job execution run "rqk resume"')
                 self.heart.suspended = True
@@ -215,16 +233,17 @@ class Supervisor:
         elif reply in (Refusal.RETIRING, Refusal.UNKNOWN_WORKER):
             self.heart.hear(reply)
         elif self.options.burst:
-            self._finish_burst()
+            self._finish_burst(now)
         else:
             self.heart.say("idle")
 
-    def _finish_burst(self) -> None:
+    def _finish_burst(self, now: float) -> None:
         if self.options.with_scheduler:
             moved = transitions.move_due(self.line, self.options.name, self.options.queues, self.clock(), lock_s=10)[1]
             if moved:
                 return
-        self.done = True
+        self.done = self._has_heard or now >= self._hear_until
+        self._paused_until = now + _LOOK_S
 
     def _begin(self, claimed: Claimed, now: float, *, hurry: bool = False) -> Task:
         self.turns.served(claimed.queue)
@@ -309,7 +328,7 @@ class Supervisor:
             return
         if self.stop.asked or self._enough() or self.runner.hopeless:
             self.done = True
-        elif self.options.max_idle_s is not None and now - self.idle_since >= self.options.max_idle_s:
+        elif now >= self._idle_until():
             log.info("idle for %.0f s: leaving", self.options.max_idle_s)
             self.done = True
 

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("rqk.worker")
 
 _SERIALIZER_S = 3.0  # a preload that takes longer is not waited for
-_PRELOAD_S = 10.0
 _STALE_S = 60.0  # a loop that has not turned for so long is stuck; it turns at least once a minute by itself
 
 
@@ -225,8 +224,6 @@ def _run(client: Client, options: WorkerOptions) -> bool:
         _open_endpoint(supervisor, report)
         log.info("*** Listening on %s...", ", ".join(options.queues))
         done = supervisor.run()
-        if options.burst and options.preload:  # with nothing to do it may be over before the preload is
-            runner.hear_of_preload(clock.monotonic() + _PRELOAD_S, stop)
         _check_hope(runner)
         return done
     finally:
