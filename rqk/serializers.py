@@ -61,7 +61,8 @@ def resolve_serializer(serializer: Serializer | str | None = None) -> Serializer
             found = getattr(import_module(module), name) if module else import_module(name)
         except (ImportError, AttributeError) as error:
             raise ImportError(
-                f"serializer {serializer!r} cannot be imported: {error}; give 'json', 'pickle' or a dotted path"
+                f"serializer {serializer!r} cannot be imported: {error}; "
+                "give 'json', 'pickle' or a dotted path to something with dumps and loads"
             ) from error
     for method in ("dumps", "loads"):
         if not callable(getattr(found, method, None)):

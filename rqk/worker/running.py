@@ -139,14 +139,7 @@ class Runner:
             if task is not None and task.horse is None and task.ending is None:
                 self.start(task, now)
         elif isinstance(event, Ready):
-            for problem in event.problems:
-                text = f"{problem.what} {problem.name}: {problem.error}"
-                if problem.fatal:
-                    self.hopeless = text  # told by whoever started the worker
-                else:
-                    log.warning("%s", text, extra={"action": "preload"})
-            if event.preloaded:
-                log.info("preloaded %s", ", ".join(event.preloaded))
+            return self._prepared(event, task, now)
         elif isinstance(event, ForkFailed):
             log.error("the system refuses a process (%s), asking again in 1 s", event.error)
             self._ask_again_at = now + 1.0
@@ -163,6 +156,20 @@ class Runner:
                 )
             self._ask_again_at = now + (0.0 if event.status == 0 else 0.1)
         return []
+
+    def _prepared(self, ready: Ready, task: Task | None, now: float) -> list[Ending]:
+        """The preload is over. If no job can run, whoever ends the worker says why; a job taken meanwhile goes back."""
+        for problem in ready.problems:
+            if problem.fatal:
+                self.hopeless = self.hopeless or problem.error
+            else:
+                log.warning("%s %s: %s", problem.what, problem.name, problem.error, extra={"action": "preload"})
+        if ready.preloaded:
+            log.info("preloaded %s", ", ".join(ready.preloaded))
+        if self.hopeless is None or task is None or task.ending is not None:
+            return []
+        task.killed_for = task.killed_for or "grace"
+        return self._died(task, None, now)
 
     def _reported(self, task: Task, outcome: Outcome, now: float) -> list[Ending]:
         horse, task.horse = task.horse, None

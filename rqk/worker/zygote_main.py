@@ -93,8 +93,11 @@ class Zygote:
                 self.problems.append(Problem("preload", name, _one_line(error), fatal=False))
         try:
             self.tools = horse.tools(self.settings)
-        except Exception as error:  # the traceback goes to stderr, the exit code says so
-            self.problems.append(Problem("serializer", str(self.settings.serializer), _one_line(error), fatal=True))
+        except BaseException as error:  # as above
+            name = str(self.settings.serializer)
+            ours = isinstance(error, (ImportError, NotImplementedError))  # they name it and say what would be right
+            said = str(error) if ours else f"serializer {name!r} cannot be imported: {_one_line(error)}"
+            self.problems.append(Problem("serializer", name, said, fatal=True))
             self.tools = horse.tools(None)
         self.metrics.take()
         self.problems += [Problem("connections", "", text, fatal=False) for text in afterfork.before_forks()]

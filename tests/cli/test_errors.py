@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import redis as redis_py
 
+from rqk import Queue
 from tests.cli.conftest import Command, Process
 from tests.conftest import MakeServer, StartWorker
 from tests.support.waiting import wait_until
@@ -164,13 +167,38 @@ def test_a_burst_without_jobs_tells_of_the_preload_too(start_worker: StartWorker
     assert "preload no.such.module: ModuleNotFoundError: No module named 'no'" in worker.log
 
 
-def test_a_serializer_that_cannot_be_imported_is_told_once_and_at_once(start_worker: StartWorker) -> None:
-    worker = start_worker("default", options=["--serializer", "no.such.thing"], ready=False)
-    assert worker.wait() == 2
-    assert "Traceback" not in worker.log
-    assert worker.log.count("serializer 'no.such.thing' cannot be imported: No module named 'no'") == 1
-    assert "give 'json', 'pickle' or a dotted path" in worker.log
-    assert "Listening" not in worker.log
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        (
+            "no.such.thing",
+            "'no.such.thing' cannot be imported: No module named 'no'; give 'json', 'pickle' or a dotted",
+        ),
+        ("json.no_such", "'json.no_such' cannot be imported: module 'json' has no attribute 'no_such'; give 'json',"),
+        (
+            "tests.worker.jobs_preload_broken.X",
+            "'tests.worker.jobs_preload_broken.X' cannot be imported: SystemExit: this",
+        ),
+        ("os.path", "'os.path' has no dumps()"),
+    ],
+)
+def test_a_serializer_that_cannot_be_used_is_told_once_and_first(
+    rqk_process: Process, redis: redis_py.Redis, redis_url: str, path: str, told: str
+) -> None:
+    job = Queue(connection=redis).enqueue("builtins.len", "abc")
+    said = rqk_process("worker", "--serializer", path, "--no-metrics", "--url", redis_url)
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(f"Error: serializer {told}")
+    assert said.err.count("\n") == 1
+    assert redis.lrange("rq:queue:default", 0, -1) == [job.id.encode()]
+
+
+def test_a_serializer_of_ones_own(rqk_process: Process, redis: redis_py.Redis, redis_url: str, tmp_path: Path) -> None:
+    (tmp_path / "own_format.py").write_text("from marshal import dumps, loads\n")
+    job = Queue(connection=redis, serializer=marshal).enqueue("builtins.len", "abc")
+    words = ("--burst", "--no-metrics", "--path", str(tmp_path), "--serializer", "own_format")
+    said = rqk_process("worker", *words, "--url", redis_url)
+    assert (said.code, job.return_value()) == (0, 3)
 
 
 def test_variables_are_checked_like_options(rqk_process: Process, redis_url: str) -> None:

@@ -87,9 +87,13 @@ def test_an_import_without_end_is_not_waited_for(redis: Client, tmp_path: Path) 
     assert "in which the preload was not over; how it went is not known" in done.stdout + done.stderr
 
 
-def test_a_limit_under_which_no_job_could_run_is_told_without_jobs_too(
-    redis: Client, start_worker: StartWorker
+@pytest.mark.parametrize("waiting", [0, 2])
+def test_a_limit_under_which_no_job_could_run_is_told_and_no_job_is_lost(
+    redis: Client, start_worker: StartWorker, waiting: int
 ) -> None:
+    made = [Queue(connection=redis).enqueue(jobs.add, number) for number in range(waiting)]
     worker = start_worker("default", options=["--burst", "--job-memory-limit", "1Mi"], ready=False)
     assert worker.wait() == 2
-    assert "the job memory limit of 1048576 bytes is below the" in worker.log
+    assert worker.log.count("the job memory limit of 1048576 bytes is below the") == 1
+    assert redis.lrange("rq:queue:default", 0, -1) == [job.id.encode() for job in made]
+    assert {str(job.get_status()) for job in made} <= {"queued"}
