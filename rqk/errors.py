@@ -55,6 +55,10 @@ class StoreUnavailable(StoreError):
     """Redis did not answer, or is not ready yet; asking again later may help."""
 
 
+class StoreFull(StoreUnavailable):
+    """Redis is at its memory limit and stores nothing new; jobs that wait can still be worked off."""
+
+
 class StoreRefused(StoreError):
     """Redis refused the connection's credentials or permissions; asking again will not help."""
 

@@ -14,7 +14,16 @@ from typing import NoReturn
 
 import click
 
-from rqk.errors import BadPool, BadUrl, DuplicateWorkerError, RqkError, StoreRefused, StoreTooOld, StoreUnavailable
+from rqk.errors import (
+    BadPool,
+    BadUrl,
+    DuplicateWorkerError,
+    RqkError,
+    StoreFull,
+    StoreRefused,
+    StoreTooOld,
+    StoreUnavailable,
+)
 from rqk.version import __version__
 
 FAILED = 1
@@ -41,6 +50,7 @@ ELSEWHERE = {
     "cron": "schedule with enqueue_at, enqueue_in or Repeat; there is no cron process",
 }
 _ADVICE = {
+    StoreFull: "",  # it says itself what helps
     StoreUnavailable: "Is it running, and are address and scheme right (rediss:// if it speaks TLS)? --url, RQ_REDIS_URL or REDIS_URL name another one",
     StoreRefused: "Give user and password in the URL: redis://user:password@host:6379/0",
 }

@@ -18,7 +18,8 @@ from redis import exceptions as wire
 from redis.connection import ConnectionPool, SSLConnection
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from rqk.errors import BadUrl, StoreError, StoreRefused, StoreTooOld, StoreUnavailable, WrongKeyType
+from rqk.errors import BadUrl, StoreError, StoreFull, StoreRefused, StoreTooOld, StoreUnavailable, WrongKeyType
+from rqk.store import wrong_keys
 
 Client = redis.Redis
 
@@ -35,16 +36,16 @@ _LATER = (
         "CLUSTERDOWN",
         "BUSY ",
         "MISCONF",
-        "OOM ",
         "NOREPLICAS",
         "UNBLOCKED",
     ),
     "max number of clients",
 )
+_SCRIPT = re.compile(r" script: .*")  # which line of which script it was, at the end of an error's text
 _LOGIN = (wire.AuthenticationError, wire.AuthorizationError, wire.NoPermissionError)
 # redis-py strips the code word of errors it has a class for.
 _AWAY = (
-    *(wire.ConnectionError, wire.TimeoutError, wire.ReadOnlyError, wire.OutOfMemoryError, OSError),
+    *(wire.ConnectionError, wire.TimeoutError, wire.ReadOnlyError, OSError),
     *(wire.MasterDownError, wire.TryAgainError, wire.ClusterDownError),
 )
 
@@ -56,54 +57,56 @@ class Executor(Protocol):
         """Send and wait."""
 
 
-def _public(cls: type) -> type:
-    """Shown in tracebacks under the name of the class in rqk.errors that it stands for."""
-    cls.__module__, cls.__name__, cls.__qualname__ = (getattr(cls.__base__, name) for name in _NAMES)
-    return cls
+def _raised(ours: type[StoreError], *theirs: type[wire.RedisError]) -> type[StoreError]:
+    """A class that callers may catch as our error or as redis-py's; in tracebacks it has the name under which ours is known."""
+
+    def reduced(self: StoreError) -> tuple[Any, ...]:
+        return again, (ours, self.args)  # by that name pickle would find the public class, which is another one
+
+    return type(
+        ours.__name__,
+        (ours, *theirs),
+        {"__module__": ours.__module__, "__doc__": ours.__doc__, "__reduce__": reduced},
+    )
 
 
-_NAMES = ("__module__", "__name__", "__qualname__")
+_RAISED: dict[type[StoreError], type[StoreError]] = {
+    StoreUnavailable: _raised(StoreUnavailable, wire.ConnectionError),
+    StoreFull: _raised(StoreFull, wire.ConnectionError, wire.OutOfMemoryError),
+    StoreRefused: _raised(StoreRefused, wire.AuthenticationError),
+    WrongKeyType: _raised(WrongKeyType, wire.ResponseError),
+    StoreError: _raised(StoreError, wire.ResponseError),
+}
 
 
-# The caller may catch either our error or redis-py's: both are bases of what is raised.
-@_public
-class _Unavailable(StoreUnavailable, wire.ConnectionError):
-    """Redis did not answer, or is not ready yet; asking again later may help."""
-
-
-@_public
-class _Refused(StoreRefused, wire.AuthenticationError):
-    """Redis refused the connection's credentials or permissions; asking again will not help."""
-
-
-@_public
-class _WrongType(WrongKeyType, wire.ResponseError):
-    """A key under rqk's prefix holds another Redis type than RQ's wire protocol says."""
-
-
-@_public
-class _Failed(StoreError, wire.ResponseError):
-    """Redis answered with an error."""
+def again(ours: type[StoreError], args: tuple[Any, ...]) -> StoreError:
+    """An error out of a pickle."""
+    return _RAISED[ours](*args)
 
 
 def translated(error: Exception, where: str) -> StoreError:
     """Our error for one of redis-py's, or of the system's."""
     text = str(error)
     if isinstance(error, MasterNotFoundError):
-        return _Unavailable(f"no usable answer for {where}: {_why_no_master(text)}")
+        return _RAISED[StoreUnavailable](f"no usable answer for {where}: {_why_no_master(text)}")
     if isinstance(error, _LOGIN) or text.startswith(("WRONGPASS", "NOAUTH", "NOPERM")):
-        return _Refused(f"{where} refused the connection: {text}")
+        return _RAISED[StoreRefused](f"{where} refused the connection: {text}")
+    if isinstance(error, wire.OutOfMemoryError) or "OOM command" in text:
+        return _RAISED[StoreFull](
+            f"{where} is full: it uses more memory than its maxmemory and stores nothing new. Let workers work off what "
+            "waits, keep results and failed jobs for a shorter time, or raise maxmemory"
+        )
     if isinstance(error, _AWAY) or any(word in text for word in _LATER):
-        return _Unavailable(f"no usable answer from {where}: {text or type(error).__name__}")
+        return _RAISED[StoreUnavailable](f"no usable answer from {where}: {text or type(error).__name__}")
     if "WRONGTYPE" in text:
-        return _WrongType(f"{where}: {text}")
+        return _RAISED[WrongKeyType](f"{where}: {_SCRIPT.sub('', text)}")
     if "unknown command" in text.lower() and "SENTINEL" in text:
-        return _Failed(
+        return _RAISED[StoreError](
             f"{where}: the server at the sentinel's address is no Sentinel (give the Redis itself as redis://host:port)"
         )
     if "unknown command" in text.lower() and "EVALSHA" not in text:
         return StoreTooOld(f"{where} is too old ({text}); rqk needs Redis 6.2 or newer, or any Valkey")
-    return _Failed(f"{where}: {text}")
+    return _RAISED[StoreError](f"{where}: {text}")
 
 
 def _why_no_master(text: str) -> str:
@@ -126,14 +129,17 @@ def errors_of(where: str) -> Iterator[None]:
 
 
 @contextmanager
-def talk(client: Client) -> Iterator[Any]:
-    """The client, untyped (redis-py types answers as unions, ours are bytes), with its errors raised as ours."""
+def talk(client: Client, *about: str) -> Iterator[Any]:
+    """The client, untyped (redis-py types answers as unions, ours are bytes), with its errors raised as ours.
+
+    ``about``: of which queues, jobs or keys, so that an error can name the one that is not as it should be.
+    """
     try:
         yield client
     except (StoreError, wire.NoScriptError):
         raise
     except (wire.RedisError, OSError) as error:
-        raise translated(error, describe(client)) from error
+        raise wrong_keys.named(translated(error, describe(client)), client, about) from error
 
 
 def ask(client: Client, *args: Any) -> Any:

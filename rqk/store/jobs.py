@@ -15,7 +15,7 @@ from rqk.store.connect import Client, talk
 
 def fetch(client: Client, job_id: str) -> JobRecord:
     """One job. Raises NoSuchJobError, or UnreadableJob for a hash RQ could not read either."""
-    with talk(client) as asked:
+    with talk(client, job_id) as asked:
         fields = asked.hgetall(keys.job(job_id))
     if b"data" not in fields:
         raise NoSuchJobError(f"No such job: {job_id}")
@@ -24,7 +24,7 @@ def fetch(client: Client, job_id: str) -> JobRecord:
 
 def fetch_many(client: Client, job_ids: Sequence[str]) -> list[JobRecord | None]:
     """Jobs in the given order, None for those that are gone; one round trip."""
-    with talk(client) as asked, asked.pipeline(transaction=False) as pipe:
+    with talk(client, *job_ids) as asked, asked.pipeline(transaction=False) as pipe:
         for job_id in job_ids:
             pipe.hgetall(keys.job(job_id))
         replies = pipe.execute()
@@ -42,20 +42,20 @@ def exists(client: Client, job_id: str) -> bool:
 
 def status(client: Client, job_id: str) -> JobStatus | None:
     """The status alone; None if the job is gone or was never given one."""
-    with talk(client) as asked:
+    with talk(client, job_id) as asked:
         raw = asked.hget(keys.job(job_id), "status")
     return JobStatus(raw.decode()) if raw else None
 
 
 def write(client: Client, job_id: str, fields: dict[str, bytes]) -> None:
     """Set fields of a job hash."""
-    with talk(client) as asked:
+    with talk(client, job_id) as asked:
         asked.hset(keys.job(job_id), mapping=fields)
 
 
 def position(client: Client, queue: str, job_id: str) -> int | None:
     """Place in the queue, 0 is next; None if it is not there."""
-    with talk(client) as asked:
+    with talk(client, queue) as asked:
         found = asked.lpos(keys.queue(queue), job_id)
     return found if isinstance(found, int) else None
 
@@ -68,7 +68,7 @@ def ids_in(client: Client, key: str) -> list[str]:
 
 def store_ended(client: Client, job_id: str, queue: str, fields: dict[str, bytes], move: Move) -> None:
     """A job that was run in its producer: hash, result and registry entry in one transaction."""
-    with talk(client) as asked:
+    with talk(client, queue, job_id) as asked:
         now = int(asked.time()[0])
         with asked.pipeline(transaction=True) as tx:
             tx.sadd(keys.QUEUES, keys.queue(queue))

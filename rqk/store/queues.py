@@ -8,13 +8,13 @@ from rqk.store.connect import Client, talk
 
 def names(client: Client) -> list[str]:
     """Queues that producers have used, sorted."""
-    with talk(client) as asked:
+    with talk(client, keys.QUEUES) as asked:
         return sorted(keys.queue_name(key.decode()) for key in asked.smembers(keys.QUEUES))
 
 
 def length(client: Client, name: str) -> int:
     """How many jobs wait."""
-    with talk(client) as asked:
+    with talk(client, name) as asked:
         return int(asked.llen(keys.queue(name)))
 
 
@@ -23,13 +23,13 @@ def job_ids(client: Client, name: str, offset: int = 0, length: int = -1) -> lis
     if length == 0:
         return []
     end = -1 if length < 0 else offset + length - 1
-    with talk(client) as asked:
+    with talk(client, name) as asked:
         return [job_id.decode() for job_id in asked.lrange(keys.queue(name), offset, end)]
 
 
 def remove(client: Client, name: str, job_id: str) -> int:
     """Take an id out of the list; the job stays."""
-    with talk(client) as asked:
+    with talk(client, name) as asked:
         return int(asked.lrem(keys.queue(name), 0, job_id))
 
 

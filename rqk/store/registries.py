@@ -18,7 +18,7 @@ KEYS = {
 
 def count(client: Client, registry: str, queue: str) -> int:
     """How many entries."""
-    with talk(client) as asked:
+    with talk(client, queue) as asked:
         return int(asked.zcard(KEYS[registry](queue)))
 
 
@@ -26,26 +26,26 @@ def members(
     client: Client, registry: str, queue: str, start: int = 0, end: int = -1, *, desc: bool = False
 ) -> list[str]:
     """Entries by score; of the started registry they are leases."""
-    with talk(client) as asked:
+    with talk(client, queue) as asked:
         return [member.decode() for member in asked.zrange(KEYS[registry](queue), start, end, desc=desc)]
 
 
 def score(client: Client, registry: str, queue: str, member: str) -> float | None:
     """The score of one entry, None if it is not there."""
-    with talk(client) as asked:
+    with talk(client, queue) as asked:
         found = asked.zscore(KEYS[registry](queue), member)
     return None if found is None else float(found)
 
 
 def remove(client: Client, registry: str, queue: str, member: str) -> int:
     """Take an entry out; returns how many went."""
-    with talk(client) as asked:
+    with talk(client, queue) as asked:
         return int(asked.zrem(KEYS[registry](queue), member))
 
 
 def expired_leases(client: Client, queues: list[str], now_epoch: int, most: int = 100) -> dict[str, list[str]]:
     """Leases that ended, by queue; one round trip."""
-    with talk(client) as asked, asked.pipeline(transaction=False) as pipe:
+    with talk(client, *queues) as asked, asked.pipeline(transaction=False) as pipe:
         for queue in queues:
             pipe.zrange(keys.started(queue), "-inf", str(now_epoch), byscore=True, offset=0, num=most)
         replies = pipe.execute()
@@ -54,7 +54,7 @@ def expired_leases(client: Client, queues: list[str], now_epoch: int, most: int 
 
 def leases_of(client: Client, worker: str) -> list[str]:
     """Leases a worker holds."""
-    with talk(client) as asked:
+    with talk(client, worker) as asked:
         return sorted(lease.decode() for lease in asked.smembers(keys.worker_executions(worker)))
 
 

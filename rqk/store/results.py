@@ -20,20 +20,20 @@ def _entry(raw_id: bytes, fields: dict[bytes, bytes]) -> Entry:
 
 def newest(client: Client, job_id: str) -> Entry | None:
     """The latest entry."""
-    with talk(client) as asked:
+    with talk(client, job_id) as asked:
         found = asked.xrevrange(keys.results(job_id), count=1)
     return _entry(*found[0]) if found else None
 
 
 def all_of(client: Client, job_id: str) -> list[Entry]:
     """All entries, newest first."""
-    with talk(client) as asked:
+    with talk(client, job_id) as asked:
         return [_entry(*item) for item in asked.xrevrange(keys.results(job_id))]
 
 
 def count(client: Client, job_id: str) -> int:
     """How many entries."""
-    with talk(client) as asked:
+    with talk(client, job_id) as asked:
         return int(asked.xlen(keys.results(job_id)))
 
 
@@ -43,7 +43,7 @@ def wait(client: Client, job_id: str, timeout_s: float) -> Entry | None:
     while left > 0:
         # Never longer than the socket's own time-out, which would take a quiet server for a dead one.
         piece = min(left, SOCKET_TIMEOUT_S / 2)
-        with talk(client) as asked:
+        with talk(client, job_id) as asked:
             found = asked.xread({keys.results(job_id): "0-0"}, block=max(int(piece * 1000), 1))
         if found:
             return newest(client, job_id)

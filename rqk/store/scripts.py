@@ -34,7 +34,7 @@ def source(name: str) -> str:
     return _NAME.sub(_key, text)
 
 
-_ALONE = frozenset({"add", "add_many"})
+_ALONE = frozenset({"add", "add_many", "types"})
 _NAME = re.compile(r"\bK\.(\w+)|\bK\[(\w+)\]")
 
 
@@ -58,18 +58,16 @@ def run(executor: Executor, name: str, *args: Any) -> Any:
                 return _run(partial(ask, executor), name, args)
         return _run(executor.execute_command, name, args)  # a line raises our errors itself
     except WrongKeyType as error:
-        key = wrong_keys.find(executor, args)
-        if key is None:
-            raise
-        raise type(error)(f"{error} ({key})") from error.__cause__
+        raise wrong_keys.named(error, executor, args) from error.__cause__
 
 
 def _run(send: Callable[..., Any], name: str, args: tuple[Any, ...]) -> Any:
     try:
         return send("EVALSHA", digest(name), 0, *args)
     except wire.NoScriptError:
-        # Sent whole after a restart or SCRIPT FLUSH; nothing of it ran before, so this repeats no work.
-        return send("EVAL", source(name), 0, *args)
+        pass
+    # Sent whole after a restart or SCRIPT FLUSH; nothing of it ran before, so this repeats no work.
+    return send("EVAL", source(name), 0, *args)
 
 
 def run_each(executor: Executor, name: str, calls: Iterable[Sequence[Any]]) -> list[Any]:

@@ -1,52 +1,100 @@
-"""Which key holds another Redis type than it should: servers say that one does, and not which."""
+"""Which key it is that holds another type than RQ's protocol says: Redis' answer (WRONGTYPE) names none, so it is looked for then."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from redis import exceptions as wire
 
 from rqk.core import keys
-from rqk.errors import StoreError
-from rqk.store.connect import Executor
+from rqk.errors import StoreError, WrongKeyType
 
-_FIXED = {keys.QUEUES: "set", keys.WORKERS: "set"}
-_REGISTRIES = (keys.STARTED, keys.FINISHED, keys.FAILED, keys.DEFERRED, keys.SCHEDULED, keys.CANCELED, keys.READY)
-_MOST = 2000  # keys to ask about; a batch of thousands of jobs is looked at in part
-_LONGEST = 200  # characters; what is longer is no name
+if TYPE_CHECKING:
+    from rqk.store.connect import Executor
+
+_MOST_NAMES = 100  # that are looked at, some twenty keys each, in one round trip
+_LONGEST_NAME = 200  # characters; what is longer is an argument of another kind
+_MOST_TOLD = 3
+_WORDS = {"list": "a list", "set": "a set", "zset": "a sorted set", "hash": "a hash", "stream": "a stream"}
+_SHARED = (keys.QUEUES, keys.WORKERS, keys.GROUPS, keys.RATE_LIMIT_KEYS)
 
 
-def find(executor: Executor, words: Iterable[Any]) -> str | None:
-    """``key rq:wip:mails is a string, not a zset`` for the first of the keys that may belong to names or keys among these
-    words; None if all are as they should be, or cannot be asked about.
+class Place(NamedTuple):
+    """What a key should hold, and whose it is."""
+
+    type: str  # in Redis' words
+    owner: str
+
+
+def named(error: StoreError, executor: Executor, about: Sequence[Any]) -> StoreError:
+    """The same error with the keys that are wrong in its message; as it is if it is another one, or none can be found.
+
+    ``about``: names of queues, jobs, workers or groups, or their keys, among other arguments. One round trip.
     """
-    suspects = dict(_FIXED)
-    for word in words:
-        if isinstance(word, str) and 0 < len(word) <= _LONGEST and len(suspects) < _MOST:
-            suspects |= _keys_of(word)
+    if not isinstance(error, WrongKeyType) or not about:
+        return error
+    from rqk.store.scripts import source  # here: it is made of connect, which is made of this
+
+    places = dict(_places(about))
+    asked = [word for key, place in places.items() for word in (key, place.type)]
     try:
-        for key, wanted in suspects.items():
-            found = executor.execute_command("TYPE", key)
-            kind = found.decode() if isinstance(found, bytes) else str(found)
-            if kind not in (wanted, "none"):
-                return f"key {key} is a {kind}, not a {wanted}"
-    except (StoreError, OSError):
-        pass
-    return None
+        found = [_text(word) for word in executor.execute_command("EVAL", source("types"), 0, *asked)]
+    except (StoreError, wire.RedisError, OSError):  # the first error counts
+        return error
+    told = [
+        f"{key}{places[key].owner} is {_word(is_)} and should be {_word(places[key].type)}"
+        for key, is_ in islice(zip(found[::2], found[1::2], strict=True), _MOST_TOLD)
+    ]
+    if not told:
+        return error
+    return type(error)(f"{error}: {', '.join(told)}; another program must have written it, so rename or delete it")
 
 
-def _keys_of(word: str) -> dict[str, str]:
-    """What it may be the name of, or the key itself."""
-    if word.startswith(keys.PREFIX):
-        return {word: "list"} if word.startswith(keys.QUEUE) else {word: "hash"} if word.startswith(keys.JOB) else {}
-    return {
-        keys.queue(word): "list",
-        keys.intermediate(word): "list",
-        **{prefix + word: "zset" for prefix in _REGISTRIES},
-        keys.job(word): "hash",
-        keys.results(word): "stream",
-        keys.executions(word): "zset",
-        keys.worker(word): "hash",
-        keys.worker_executions(word): "set",
-        keys.dependents(word): "set",
-        keys.dependencies(word): "set",
-    }
+def _places(about: Iterable[Any]) -> Iterator[tuple[str, Place]]:
+    for key in _SHARED:
+        yield key, Place("set", "")
+    names = (_name(word) for word in about if isinstance(word, str) and 0 < len(word) <= _LONGEST_NAME)
+    for name in islice(dict.fromkeys(names), _MOST_NAMES):
+        yield from _places_of(name)
+
+
+def _name(word: str) -> str:
+    """The name in a full key, or the word itself."""
+    return word.removeprefix(keys.QUEUE).removeprefix(keys.JOB)
+
+
+def _places_of(name: str) -> Iterator[tuple[str, Place]]:
+    queue, job, worker = f" of queue {name!r}", f" of job {name!r}", f" of worker {name!r}"
+    for key in (keys.queue(name), keys.intermediate(name)):
+        yield key, Place("list", queue)
+    for registry in (
+        keys.started,
+        keys.finished,
+        keys.failed,
+        keys.deferred,
+        keys.scheduled,
+        keys.canceled,
+        keys.ready,
+    ):
+        yield registry(name), Place("zset", queue)
+    yield keys.queue_workers(name), Place("set", queue)
+    yield keys.unsettled(name), Place("hash", queue)
+    yield keys.scheduler_lock(name), Place("string", queue)
+    yield keys.job(name), Place("hash", job)
+    for key in (keys.dependents(name), keys.dependencies(name)):
+        yield key, Place("set", job)
+    yield keys.results(name), Place("stream", job)
+    yield keys.executions(name), Place("zset", job)
+    yield keys.worker(name), Place("hash", worker)
+    yield keys.worker_executions(name), Place("set", worker)
+    yield keys.group(name), Place("set", f" of group {name!r}")
+
+
+def _word(kind: str) -> str:
+    return _WORDS.get(kind, f"a {kind}")
+
+
+def _text(word: bytes | str) -> str:
+    return word.decode() if isinstance(word, bytes) else word

@@ -147,6 +147,22 @@ def test_a_password_is_wrong_and_is_not_told(rqk: Command, make_server: MakeServ
     assert "secret" not in said.err
 
 
+def test_a_server_that_is_full(rqk: Command, make_server: MakeServer) -> None:
+    server = make_server(maxmemory="1", maxmemory_policy="noeviction")
+    said = rqk("enqueue", "m.f", url=server.url)
+    assert said.code == 1
+    assert "is full: it uses more memory than its maxmemory" in said.err
+    assert "Is it running" not in said.err
+
+
+def test_a_queue_whose_key_is_something_else(rqk: Command, redis: redis_py.Redis) -> None:
+    redis.set("rq:queue:odd", "text")
+    for words in (("enqueue", "m.f", "-q", "odd"), ("empty", "odd")):
+        said = rqk(*words)
+        assert said.code == 1
+        assert "rq:queue:odd of queue 'odd' is a string and should be a list" in said.err
+
+
 def test_a_name_that_is_taken(start_worker: StartWorker, rqk_process: Process, redis_url: str) -> None:
     start_worker("default", options=["--name", "mine"])
     said = rqk_process("worker", "--name", "mine", "--no-metrics", "--url", redis_url)

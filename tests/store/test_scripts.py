@@ -6,12 +6,12 @@ import pytest
 import redis as redis_py
 
 from rqk.core import keys
-from rqk.errors import StoreError, StoreUnavailable, WrongKeyType
-from rqk.store import scripts, transitions
+from rqk.errors import StoreError, StoreFull, StoreUnavailable, WrongKeyType
+from rqk.store import queues, scripts, transitions
 from rqk.store.line import Line
 from rqk.store.transitions import Claimed, Refusal, Settled
 from tests.conftest import MakeServer
-from tests.store.stage import FakeWorker, at, dump, new, put
+from tests.store.stage import WALL, FakeWorker, at, dump, new, put
 from tests.support.server import Server
 from tests.unit.test_keys import SCRIPTS
 
@@ -57,7 +57,9 @@ def test_a_restart_forgets_scripts_and_nothing_else(server: Server) -> None:
 
 def test_a_key_of_another_type_is_an_error(redis: Client) -> None:
     redis.set(keys.queue("q"), "text")
-    with pytest.raises(WrongKeyType, match=r"Redis at 127\.0\.0\.1:\d+: .*WRONGTYPE") as caught:
+    with pytest.raises(
+        WrongKeyType, match=r"Redis at 127\.0\.0\.1:\d+: .*WRONGTYPE.*: rq:queue:q of queue 'q'"
+    ) as caught:
         put(redis, "a")
     assert isinstance(caught.value, redis_py.exceptions.ResponseError), "RQ users catch redis-py's error"
 
@@ -80,8 +82,17 @@ def test_a_full_server_is_one_to_wait_for(make_server: MakeServer) -> None:
         put(client, "a")
         client.config_set("maxmemory", "1")
         client.config_set("maxmemory-policy", "noeviction")
-        with pytest.raises(StoreUnavailable, match="maxmemory"):
+        with pytest.raises(StoreFull, match=r"is full: .* its maxmemory .* or raise maxmemory$") as caught:
             put(client, "b")
+        assert isinstance(caught.value, StoreUnavailable)
+        assert isinstance(caught.value, redis_py.exceptions.ConnectionError), "as every StoreUnavailable"
+        assert isinstance(caught.value, redis_py.exceptions.OutOfMemoryError), "RQ users catch redis-py's error"
+        line = Line(client)
+        with pytest.raises(StoreFull):
+            transitions.enqueue(line, [new("b")], WALL)
+        line.close()
+        with pytest.raises(StoreFull):
+            queues.suspend(client)
 
 
 def test_a_full_server_stores_no_half_of_a_job(make_server: MakeServer) -> None:
@@ -132,7 +143,7 @@ def test_lists_for_scripts() -> None:
 )
 def test_a_key_of_another_type_is_named(redis: Client, key: str, wanted: str) -> None:
     redis.xadd(key, {"a": 1})
-    with pytest.raises(WrongKeyType, match=rf"\(key {key} is a stream, not a {wanted}\)") as caught:
+    with pytest.raises(WrongKeyType, match=rf": {key} .*is a stream and should be a {wanted};") as caught:
         put(redis, new("a", "mails"))
     assert f"{type(caught.value).__module__}.{type(caught.value).__qualname__}" == "rqk.errors.WrongKeyType"
     assert isinstance(caught.value, redis_py.exceptions.ResponseError)
