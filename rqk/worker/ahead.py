@@ -4,11 +4,12 @@ Then the next job is leased before the one in hand has ended, as RQ prepares one
 it goes back to the head of its queue and counts as nothing. When the job in hand ends, the other one begins at once; one
 script writes the end, says that the other has begun, and leases a third. Its answer is read with the next end. A job
 that is held up, because the one in hand turns out to be long or the worker is told to stop, goes back at once.
+
+So there is at most one of each: a job that is held or asked for, and an end on its way. Two were no faster on two cores.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 QUICK_S = 0.025  # a job that takes longer, from its claim to its end, ends the hurry
 ENOUGH = 8  # quick ones in a row
 HELD_S = 0.05  # so long a job may wait for the one in hand
-DEPTH = 1  # jobs held or asked for; with two, nothing gets faster on two cores
 ANSWER_S = 0.005  # an answer is read with the next outcome, or after so long
 _NEVER = float("inf")
 
@@ -52,27 +52,27 @@ class Ahead:
         self._allowed = options.max_jobs is None and options.strategy != "round_robin"
         self._line, self._heart, self._report, self._clock = line, heart, report, clock
         self._quick = 0
-        self.held: deque[Claimed] = deque()
-        self._asked: deque[str] = deque()  # execution ids of claims under way
-        self._owed: deque[Owed] = deque()
+        self.held: Claimed | None = None
+        self._asked: str | None = None  # execution id of a claim under way
+        self._owed: Owed | None = None
         self._sent_at = 0.0
 
     def note(self, seconds: float) -> None:
         """A job has ended so long after its claim."""
         self._quick = self._quick + 1 if seconds < QUICK_S else 0
 
-    def wants(self, begun: int = 0) -> bool:
-        """Whether another job should be taken ahead, when ``begun`` of those that are held have begun."""
-        return self._allowed and self._quick >= ENOUGH and len(self.held) - begun + len(self._asked) < DEPTH
+    def wants(self, *, begins: bool = False) -> bool:
+        """Whether another job should be taken ahead; ``begins``: the one that is held begins now."""
+        return self._allowed and self._quick >= ENOUGH and self._asked is None and (begins or self.held is None)
 
     @property
     def is_owing(self) -> bool:
-        """Whether ends of jobs are not known to be written yet."""
-        return bool(self._owed)
+        """Whether the end of a job is not known to be written yet."""
+        return self._owed is not None
 
     def due_at(self, task: Task | None) -> float:
         """When what is held has waited long enough."""
-        if not self.held:
+        if self.held is None:
             return _NEVER
         return task.claimed_at + HELD_S if task is not None else 0.0
 
@@ -83,38 +83,37 @@ class Ahead:
     def read(self, task: Task | None, now: float) -> None:
         """Take in the answers that have come; wait for them if the job in hand is over and none is held."""
         over = task is None or task.ending is not None
-        self._line.collect(wait=(over and not self.held) or now >= self.answer_at())
+        self._line.collect(wait=(over and self.held is None) or now >= self.answer_at())
 
     def claim(self, ask: Ask, now: float) -> None:
         """Ask for a job, without waiting."""
         transitions.claim_later(self._line, ask, self._took)
-        self._asked.append(ask.execution_id)
+        self._asked = ask.execution_id
         self._sent_at = now
 
-    def settle(self, task: Task, end: Ending, ask: Ask | None, now: float) -> Claimed:
-        """Send the end of a job, and that the next one begins, which is returned: before it is given away, so that this is
-        known whatever becomes of us.
+    def settle(self, task: Task, end: Ending, following: Claimed, ask: Ask | None, now: float) -> None:
+        """Send the end of a job, and that the one that is held, ``following``, begins: before it is given away, so that this
+        is known whatever becomes of us.
         """
-        heart, following = self._heart, self.held[0]
+        heart = self._heart
         tell = now >= heart.tell_at
         owed = Owed(task, end, heart.tally if tell else Tally(), asks=ask is not None)
         transitions.settle_later(
             *(self._line, task.lease, end.move, self._clock(), heart.tally, ask),
             tell=tell,
             begins=_lease(following),
-            then=self._paid,
+            then=lambda answer: self._paid(owed, answer),
         )
         if tell:
             heart.told(now)
         if ask is not None:
-            self._asked.append(ask.execution_id)
-        self._owed.append(owed)
+            self._asked = ask.execution_id
+        self.held, self._owed = None, owed
         self._sent_at = now
-        return self.held.popleft()
 
-    def _paid(self, answer: Settlement) -> None:
+    def _paid(self, owed: Owed, answer: Settlement) -> None:
         """The end of a job is written, and another one is taken ahead."""
-        owed = self._owed.popleft()
+        self._owed = None
         if not answer.told:
             self._heart.tally = self._heart.tally.and_also(owed.tally)
         if owed.asks:
@@ -122,37 +121,33 @@ class Ahead:
         self._report.ended(owed.task, owed.end, self._heart.verified(owed.task, answer.settled))
 
     def _took(self, reply: Claimed | Refusal) -> None:
-        self._asked.popleft()
+        self._asked = None
         if isinstance(reply, Claimed):
-            self.held.append(reply)
+            self.held = reply
         self._heart.hear(reply)
 
     def give_back(self) -> None:
         """What is held goes back to the head of its queue, whether Redis has been told that it begins or not."""
         self._line.collect()  # what is under way may bring more
-        while self.held:
-            held = self.held[-1]  # the last one first: each goes before those that were behind it
-            status = self._line.execute_command("HGET", keys.job(held.job_id), "status")
-            lease = _lease(held)._replace(never_started=status == b"queued")
-            now = self._clock()
-            transitions.settle(self._line, lease, moves.put_back(now), now)
-            self.held.pop()
+        if self.held is None:
+            return
+        status = self._line.execute_command("HGET", keys.job(self.held.job_id), "status")
+        lease = _lease(self.held)._replace(never_started=status == b"queued")
+        now = self._clock()
+        transitions.settle(self._line, lease, moves.put_back(now), now)
+        self.held = None
 
     def recover(self, task: Task | None) -> None:
-        """The connection broke: claims may have been carried out whose answers were lost, and ends of jobs may not have been."""
-        while self._asked:
-            found = self._heart.find_claimed(self._asked[0])
-            if found is not None:
-                self.held.append(found)
-            self._asked.popleft()
-        while self._owed:
-            owed = self._owed[0]
-            follower = self._owed[1].task if len(self._owed) > 1 else task
+        """The connection broke: a claim may have been carried out whose answer was lost, and the end of a job may not have been."""
+        if self._asked is not None:
+            self.held = self._heart.find_claimed(self._asked) or self.held
+            self._asked = None
+        if self._owed is not None:
+            owed = self._owed
             end = owed.task.next_try(owed.end)
             args = (self._line, owed.task.lease, end.move, self._clock(), owed.tally)
-            answer = transitions.settle(*args, begins=follower.lease if follower is not None else None)
-            self._owed[0] = owed._replace(asks=False)
-            self._paid(answer._replace(told=True))
+            answer = transitions.settle(*args, begins=task.lease if task is not None else None)
+            self._paid(owed._replace(asks=False), answer._replace(told=True))
         self.give_back()
 
 

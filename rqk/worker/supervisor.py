@@ -257,8 +257,10 @@ class Supervisor:
         if task.tries == 1:
             self.heart.tally = self.heart.tally.plus(end.move.counter, end.attempt.seconds)
             self.ahead.note(now - task.claimed_at)
-        if self._goes_on() and self.ahead.held:
-            following = self.ahead.settle(task, end, self._ask(ahead=True) if self.ahead.wants(1) else None, now)
+        following = self.ahead.held
+        if following is not None and self._goes_on():
+            asks = self._ask(ahead=True) if self.ahead.wants(begins=True) else None
+            self.ahead.settle(task, end, following, asks, now)
             self._forget(end, now)
             self.report.started(self._begin(following, now, hurry=True))
             return
@@ -276,7 +278,7 @@ class Supervisor:
             self.heart.say("idle")
         else:
             self._received(reply, now, hurry=True)
-            while self.task is not None and self.ahead.wants():
+            if self.task is not None and self.ahead.wants():
                 self.ahead.claim(self._ask(ahead=True), now)
         # Told only now: the next horse is at work meanwhile.
         self.report.ended(task, end, self.heart.verified(task, settled))
