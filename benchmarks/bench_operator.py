@@ -241,9 +241,13 @@ def is_quiet(running: Running) -> bool:
 def steady(running: Running, seconds: float, figures: Figures, how: str) -> None:
     """Nothing happens to any pool."""
     wait_for(lambda: is_quiet(running), 300, "the start to be over")
-    cpu, api, before = running.process.cpu_times(), running.requests(), running.metrics()
+    api, before = running.requests(), running.metrics()
+    cpu = (
+        running.process.cpu_times()
+    )  # scrapes of thousands of pools, which take a second each, are not the steady state
     time.sleep(seconds)
-    after, now, cpu_now = running.requests(), running.metrics(), running.process.cpu_times()
+    cpu_now = running.process.cpu_times()
+    after, now = running.requests(), running.metrics()
     used = cpu_now.user + cpu_now.system - cpu.user - cpu.system
     figures.note(f"steady, {how}: CPU of one core", used / seconds * 100)
     figures.note(f"steady, {how}: memory", running.process.memory_info().rss / 2**20)

@@ -36,6 +36,7 @@ DEBOUNCE_S = 0.02  # after news of a queue: a producer that enqueues one by one 
 COUNTS_S = 5.0  # between two status writes of a pool in which only counts changed
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0  # after an error with one pool
 _AT_ONCE = 50  # decisions in a row
+MOST_REPORTS = 64  # statuses on their way
 _STUMBLES = 3  # errors in a row, after which they are told
 _EMPTY = Directory(())
 
@@ -62,6 +63,7 @@ class Loop:
         self.sites = Sites(clock, self._news)
         self.turned_at = clock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._reports: set[asyncio.Task[None]] = set()  # those that only write a status
         self._soon = asyncio.Event()
 
     # The rounds
@@ -147,20 +149,25 @@ class Loop:
 
     async def _look(self, site: Site, states: Sequence[PoolState], now: float) -> None:
         """One look at a Redis, and what follows for the pools on it."""
+        writes: list[asyncio.Task[None]] = []
         try:
             due, resting = site.split(states, now)
             if due or resting:
-                await self._look_for(site, due, resting, now)
-            self._follow(site)
+                writes = await self._look_for(site, due, resting, now)
+            if due:
+                site.follow()
         finally:
             site.task = None
         if site.woken:
             self._news(site, frozenset())
+        if writes:
+            # The round is over with them, but the next look does not wait: it skips the pools that are written for.
+            await asyncio.wait(writes, timeout=self.tick_s)
 
     async def _look_for(
         self, site: Site, states: Sequence[PoolState], resting: Sequence[PoolState], now: float
-    ) -> None:
-        """Those at rest are only glanced at, and looked at if there is something to see."""
+    ) -> list[asyncio.Task[None]]:
+        """Those at rest are only glanced at, and looked at if there is something to see. Returns the writes it has begun."""
         snapshot = await site.look(queues_of(states), queues_of(resting))
         self.metrics.polled(snapshot is not None)
         stirred = [state for state in resting if snapshot is None or not still_rests(state, snapshot, now)]
@@ -168,10 +175,8 @@ class Loop:
             state.look_at = 0.0
         writes = await self._decide_all(site, states if snapshot is not None else (*states, *stirred), snapshot, now)
         if stirred and snapshot is not None:
-            await self._look_for(site, stirred, (), now)
-        if writes:
-            # Writes that take long go on by themselves; the next round skips these pools only.
-            await asyncio.wait(writes, timeout=self.tick_s)
+            writes += await self._look_for(site, stirred, (), now)
+        return writes
 
     # Decide
     async def _decide_all(
@@ -231,12 +236,19 @@ class Loop:
         acts = deploys or tidies or (steps is not None and not steps.empty)
         if state.stumbling is not None and not acts:
             state.errors_in_a_row, state.stumbling = 0, None  # what failed is not wished for any more
+        if reports and not acts and len(self._reports) >= MOST_REPORTS:
+            # Something that all pools have to tell: what changes their sizes must not queue behind it.
+            state.look_at = state.glance_at
+            return None
         if not (acts or reports):
             if state.look_at:
                 state.pack()
             return None
-        state.task = self._start(self._write(state, site, steps, status if reports else None, deploys=deploys))
-        return state.task
+        task = state.task = self._start(self._write(state, site, steps, status if reports else None, deploys=deploys))
+        if not acts:
+            self._reports.add(task)
+            task.add_done_callback(self._reports.discard)
+        return task
 
     # Act and report
     async def _write(
@@ -352,24 +364,9 @@ class Loop:
         names, site.woken = site.woken, set()
         if not self.leads():
             return
-        states = [
-            state
-            for state in site.states
-            if not state.gone and state.pool is not None and not names.isdisjoint(state.pool.spec.queues)
-        ]
-        for state in states:
-            state.glance_at = 0.0
+        states = site.pools_of(names)
         if states:
             self._serve(site, states, self.clock())
-
-    def _follow(self, site: Site) -> None:
-        """Ask for news of the queues whose pools are at zero."""
-        names: set[str] = set()
-        for state in site.states:
-            live = state.own
-            if state.pool is not None and live is not None and live.replicas == 0:
-                names.update(state.pool.spec.queues)
-        site.watch.follow(names)
 
     # The dead
     def died(self, death: Death) -> None:

@@ -92,6 +92,22 @@ class Site:
                 resting.append(state)
         return due, resting
 
+    def pools_of(self, names: set[str]) -> list[PoolState]:
+        """The pools of queues with news; those at rest are glanced at next."""
+        found = [it for it in self.states if it.pool is not None and not names.isdisjoint(it.pool.spec.queues)]
+        for state in found:
+            state.glance_at = 0.0
+        return found
+
+    def follow(self) -> None:
+        """Ask for news of the queues whose pools are at zero."""
+        names: set[str] = set()
+        for state in self.states:
+            live = state.own
+            if state.pool is not None and live is not None and live.replicas == 0:
+                names.update(state.pool.spec.queues)
+        self.watch.follow(names)
+
     async def look(self, queues: Iterable[str], resting: Iterable[str] = ()) -> Snapshot | None:
         """A snapshot, or None with :attr:`trouble` set. After a failure the server is asked less and less often."""
         self.looks += 1

@@ -1,7 +1,7 @@
--- Which queues are not at rest, writing nothing. ARGV: count + queue names.
+-- Which queues are not at rest, writing nothing. ARGV: a JSON list of queue names.
 -- Returns the time (seconds, microseconds), the numbers from 1 of the queues in which something waits, runs or is due, or whose
 -- keys have another type, and of the others with scheduled jobs: number, earliest due epoch, number, ...
-local names = list_arg()
+local names = cjson.decode(ARGV[1])
 local places = {}
 for _, q in ipairs(names) do
   places[#places + 1] = list_key(q)
