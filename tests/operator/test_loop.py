@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from rqk_operator import loop as looping
+from rqk_operator import rules
 from rqk_operator.children import Children
 from rqk_operator.events import Events
 from rqk_operator.hands import Hands
@@ -203,6 +205,47 @@ def test_a_pool_at_rest_is_not_decided_for_until_its_queue_stirs(make_server: Ma
     if not tells:
         with redis.client() as client:
             client.execute_command("ACL", "SETUSER", "default", "-client|tracking")
+    asyncio.run(run())
+
+
+def test_many_pools_tell_their_status_a_few_at_a_time(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What all have to tell goes on by itself until it is told, whatever the limit."""
+    monkeypatch.setattr(looping, "MOST_REPORTS", 1)
+    monkeypatch.setattr(rules, "GLANCE_S", 0.2)
+    names = [f"shop-{number}" for number in range(6)]
+
+    def script(method: str, path: str, sent: Any) -> Answer:
+        if path.endswith("/scale"):
+            return 200, {"metadata": {"resourceVersion": "9"}, "spec": sent["spec"]}
+        if "/deployments/" in path:
+            if method == "GET":
+                return refusal(404, "NotFound", "no such Deployment")
+            name = path.rpartition("/")[2]
+            meta = {**sent["metadata"], "uid": f"d-{name}", "resourceVersion": "5"}
+            return 200, {**sent, "metadata": meta, "spec": {"replicas": 0}}
+        return (200, {"items": [], "metadata": {}}) if method == "GET" else stored(path)
+
+    async def run() -> None:
+        async with answering(script) as server:
+            turning = Turning(server)
+            for name in names:
+                manifest = body({"url": redis_url})
+                manifest["metadata"] |= {"name": name, "uid": f"u-{name}"}
+                turning.pools.remember(manifest)
+
+            def ready() -> set[str]:
+                return {
+                    path.split("/")[-2]
+                    for method, path, patch in server.asked
+                    if method == "PATCH" and path.endswith("/status")
+                    for it in patch["status"].get("conditions", ())
+                    if (it["type"], it["status"]) == ("Ready", "True")
+                }
+
+            await turning.until(lambda: ready() == set(names))
+            states = [turning.pools.get(("ns", name)) for name in names]
+            assert all(state is not None and state.status["conditions"] for state in states)
+
     asyncio.run(run())
 
 

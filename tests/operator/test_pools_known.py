@@ -71,6 +71,16 @@ def test_an_echo_of_an_older_report_does_not_undo_what_was_reported_since() -> N
     assert state.status["conditions"][0]["status"] == "Unknown"
 
 
+def test_a_status_that_is_kept_as_text_is_the_same() -> None:
+    pools = known()
+    state_before = status("True") | {"lastDecision": {"inputs": {"jobSeconds": "2.5"}, "message": "Größe: 1 > 0"}}
+    pools.remember(body(1, status=state_before))
+    state = pool_of(pools)
+    for _ in range(2):
+        state.pack()
+        assert state.status == state_before
+
+
 def test_pods_that_come_before_their_pool_are_kept_for_it() -> None:
     pools = known()
     assert pools.pod(pod("a")) == (None, None)
