@@ -25,7 +25,8 @@ SOURCES = HERE / "go"
 def cache_key(module: Module, sources: Path = SOURCES) -> str:
     """Changes when a version, a flag or a locked dependency changes; not when a comment does."""
     digest = hashlib.sha256()
-    for part in (module.name, *module.packages, str(module.cgo), module.tags, module.ldflags):
+    naming = (module.called,) if module.called else ()
+    for part in (module.name, *module.packages, str(module.cgo), module.tags, module.ldflags, *naming):
         digest.update(part.encode() + b"\0")
     for name in ("go.mod", "go.sum"):
         digest.update((sources / module.name / name).read_bytes() + b"\0")
@@ -37,7 +38,7 @@ def build_command(go: Path, module: Module, into: Path) -> tuple[str, ...]:
     tags = ("-tags", module.tags) if module.tags else ()
     return (
         str(go), "build", "-v", "-trimpath", "-buildvcs=false", "-mod=readonly", *tags,
-        "-ldflags", module.ldflags, "-o", f"{into}/", *module.packages,
+        "-ldflags", module.ldflags, "-o", f"{into}/{module.called}", *module.packages,
     )  # fmt: skip
 
 

@@ -13,7 +13,6 @@ from tests.kube.network import Addresses
 from tests.kube.processes import Daemon
 from tests.kube.settings import Places
 
-ETCD = "/usr/bin/etcd"
 LOOPBACK = "127.0.0.1"
 
 # The order of starting; they are ended the other way round.
@@ -57,7 +56,7 @@ def etcd(site: Site) -> tuple[str, ...]:
     """Never synced to disk: a test cluster need not survive a power cut, and is faster so."""
     client, peer = site.addresses.etcd, f"http://{LOOPBACK}:{site.addresses.etcd_peer_port}"
     return (
-        ETCD,
+        str(site.programs["etcd"]),
         f"--name={NODE}",
         f"--data-dir={site.places.state / 'etcd'}",
         f"--listen-client-urls={client}",

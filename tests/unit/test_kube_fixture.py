@@ -21,7 +21,7 @@ from tests.kube.credentials import ADMIN, USERS, kubeconfig, token_file, write_p
 from tests.kube.errors import CommandFailed, FixtureError, NotReady
 from tests.kube.network import Addresses
 from tests.kube.settings import Places, handed_over, places
-from tests.kube.versions import APT_PACKAGES, KUBERNETES, MODULES, Module
+from tests.kube.versions import APT_PACKAGES, ETCD, KUBERNETES, MODULES, Module
 
 RUNC, KUBE = MODULES[0], MODULES[-1]
 
@@ -87,6 +87,12 @@ def test_the_locked_version_is_the_pinned_one() -> None:
     assert f"v0.{KUBERNETES.split('.', 1)[1]}" in locked
 
 
+def test_etcd_is_of_the_minor_version_that_kubernetes_speaks() -> None:
+    folder = Path(toolchain.__file__).parent / "go"
+    assert f"go.etcd.io/etcd/server/v3 {ETCD} " in (folder / "etcd" / "go.mod").read_text()
+    assert f"go.etcd.io/etcd/client/v3 {ETCD.rpartition('.')[0]}." in (folder / "kubernetes" / "go.mod").read_text()
+
+
 @pytest.mark.parametrize("module", [pytest.param(it, id=it.name) for it in MODULES])
 def test_each_module_declares_the_programs_it_is_built_for(module: Module) -> None:
     locked = (Path(toolchain.__file__).parent / "go" / module.name / "go.mod").read_text()
@@ -96,6 +102,12 @@ def test_each_module_declares_the_programs_it_is_built_for(module: Module) -> No
 def test_programs_are_called_by_the_last_part_of_their_package() -> None:
     assert KUBE.programs[:2] == ("kube-apiserver", "kube-controller-manager")
     assert RUNC.programs == ("runc",)
+
+
+def test_a_program_can_have_another_name_than_its_package() -> None:
+    (etcd,) = [it for it in MODULES if it.name == "etcd"]
+    assert etcd.programs == ("etcd",)
+    assert build_command(Path("/go"), etcd, Path("/into"))[-3:] == ("-o", "/into/etcd", "go.etcd.io/etcd/server/v3")
 
 
 def test_the_build_is_locked_and_repeatable() -> None:
@@ -132,7 +144,7 @@ def test_a_missing_program_says_how_to_get_it() -> None:
 def test_every_component_has_a_command_line_without_the_developers_environment(site: Site, name: str) -> None:
     daemon = site.daemon(name)
     assert daemon.name == name
-    assert daemon.argv[0].endswith(name.removeprefix("kube-") if name == "etcd" else name)
+    assert daemon.argv[0].endswith(name)
     assert set(daemon.env) == {"PATH", "HOME"}
 
 
