@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rqk_operator.errors import KubeError
 from rqk_operator.metrics import OperatorMetrics
 from rqk_operator.pools import PoolState
-from rqk_operator.sources import SourceError, access, refs
+from rqk_operator.sources import Access, SourceError, access, refs
 from rqk_operator.status import Trouble
 from rqk_operator.vault import Vault
 
@@ -32,6 +32,14 @@ class Finder:
         self.vault = vault
         self._metrics, self._clock, self._leads, self._soon = metrics, clock, leads, soon
 
+    def find_at_once(self, state: PoolState) -> bool:
+        """Set the ``access`` of a pool that tells all of it itself; False if something has to be read."""
+        if state.pool is None or state.pool.spec.redis is None or refs(state.pool.spec.redis):
+            return False
+        self._found(state, access(state.pool.spec.redis, {}), "")
+        state.resolve_at = float("inf")
+        return True
+
     async def find(self, state: PoolState) -> None:
         """Set the pool's ``access``, or its ``access_trouble``."""
         pool = state.pool
@@ -45,11 +53,9 @@ class Finder:
             found = access(pool.spec.redis, values)
             if state.pool is not pool:
                 return  # changed meanwhile; resolve_at is due again
-            if state.access is None or state.access.key != found.key or state.salt != salt:
-                state.access, state.salt, state.wanted, state.look_at = found, salt, None, 0.0
+            if self._found(state, found, salt):
                 self._soon()
-            state.access_trouble, state.resolve_wait = None, 0.0
-            state.resolve_at = self.vault.due(state.about.namespace, needed) if needed else float("inf")
+            state.resolve_at = self.vault.due(state.about.namespace, needed)
         except SourceError as error:
             self._failed(state, Trouble("SourceMissing", str(error)))
         except KubeError as error:
@@ -58,6 +64,15 @@ class Finder:
             log.warning("%s/%s: %s", *state.key, error)
         finally:
             state.resolving = False
+
+    @staticmethod
+    def _found(state: PoolState, found: Access, salt: str) -> bool:
+        """Returns whether it is another one than before."""
+        state.access_trouble, state.resolve_wait = None, 0.0
+        if state.access is not None and state.access.key == found.key and state.salt == salt:
+            return False
+        state.access, state.salt, state.wanted, state.look_at = found, salt, None, 0.0
+        return True
 
     def _failed(self, state: PoolState, trouble: Trouble | None) -> None:
         if trouble is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 import kopf
@@ -25,12 +24,9 @@ def register(pools: Pools) -> kopf.OperatorRegistry:
 
     # A coroutine: plain functions would run in threads.
     @kopf.on.event(group, version, POOLS, registry=registry)
-    async def seen(event: kopf.RawEvent, body: Mapping[str, Any], **_: Any) -> None:
-        meta = body["metadata"]
+    async def seen(event: kopf.RawEvent, **_: Any) -> None:
         if event["type"] == "DELETED":
-            known = pools.get((meta["namespace"], meta["name"]))
-            if known is not None and known.about.uid == meta["uid"]:
-                pools.forget(known.key)
+            pools.deleted(event["object"])
         else:
             pools.remember(event["object"])
 
@@ -50,8 +46,11 @@ class _NoComparing(kopf.DiffBaseStorage):
         pass
 
 
-def configure() -> kopf.OperatorSettings:
-    """kopf as a watcher only; a quiet connection is given up before the events since are forgotten."""
+def configure(*, streaming: bool) -> kopf.OperatorSettings:
+    """kopf as a watcher only; a quiet connection is given up before the events since are forgotten.
+
+    ``streaming``: the server can stream what is there (Kube.present), which kopf does not find out itself.
+    """
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.peering.standalone = True
@@ -61,6 +60,7 @@ def configure() -> kopf.OperatorSettings:
     settings.watching.server_timeout = 280
     settings.watching.client_timeout = 310
     settings.watching.connect_timeout = 5
+    settings.watching.initial_streaming = streaming
     settings.watching.chunk_size = 200  # what is read at once is the most memory that a start needs
     settings.networking.request_timeout = 15
     settings.process.ultimate_exiting_timeout = 30

@@ -11,7 +11,7 @@ import contextlib
 import copy
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -35,6 +35,8 @@ PAGE = 200  # objects of one list request; as JSON they are small, in memory the
 _TRIES = 3
 _WATCH_S = 290  # the server ends a watch after this long, and we begin the next one
 _SILENCE_S = 75.0  # bookmarks come every minute; a watch that is silent for longer is dead
+_STREAM_SILENCE_S = 10.0  # what is there comes without a pause, but for a server whose etcd cannot say how far it is
+_INITIAL = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
 _LONGEST_LINE = 1 << 24  # an object has 1.5 MiB at most, events carry one
 
 
@@ -48,6 +50,7 @@ class Kube:
         self._session = aiohttp.ClientSession(connector=connector, read_bufsize=_LONGEST_LINE)
         self.gate: asyncio.Semaphore | None = asyncio.Semaphore(MOST_AT_A_TIME)
         self._asked = asked or (lambda verb, status: None)
+        self.streams = True  # whether the server can stream what is there; found out when it is first asked to
 
     @classmethod
     async def connect(cls, asked: Callable[[str, int], None] | None = None) -> Self:
@@ -137,11 +140,36 @@ class Kube:
             if not token:
                 return
 
-    async def watch(self, path: str, version: str, **query: str) -> AsyncIterator[dict[str, Any]]:
+    async def present(self, path: str, **query: str) -> AsyncIterator[dict[str, Any]]:
+        """All that is there, as a watch tells it: ADDED, now and then MODIFIED or DELETED for what happens meanwhile, and in the
+        end a BOOKMARK with the version from which on to watch. After a broken stream things are told once more.
+
+        Streamed by servers that can (Kubernetes 1.34 or newer), from their memory, and each object is gone before the next one
+        comes; else listed in pages.
+        """
+        if self.streams:
+            try:
+                async with contextlib.aclosing(self.watch(path, "", _STREAM_SILENCE_S, **_INITIAL, **query)) as events:
+                    async for event in events:
+                        yield event
+                        if event["type"] == "BOOKMARK":
+                            return
+            except KubeError as error:
+                if error.status not in (0, 400, 422):
+                    raise
+                self.streams = error.status == 0  # else it does not know how
+        async for page in self.pages(path, light=False, **query):
+            for item in page.get("items") or ():
+                yield {"type": "ADDED", "object": item}
+        yield {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": page["metadata"]["resourceVersion"]}}}
+
+    async def watch(
+        self, path: str, version: str, silence_s: float = _SILENCE_S, **query: str
+    ) -> AsyncGenerator[dict[str, Any]]:
         """Events since ``version``, bookmarks included, until the server ends it. Raises KubeError (410: too old)."""
         words = {**query, "watch": "1", "resourceVersion": version, "allowWatchBookmarks": "true"}
         words["timeoutSeconds"] = str(_WATCH_S)
-        patience = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=_SILENCE_S)
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT_S, sock_read=silence_s)
         try:
             async with self._session.get(
                 self._url(path), params=words, headers=await self._headers(), timeout=patience
@@ -151,10 +179,17 @@ class Kube:
                     raise _refusal(answer.status, await answer.read())
                 async for line in answer.content:
                     event = _decoded(line, path)
-                    if event.get("type") == "ERROR":
+                    if not ("type" in event and isinstance(event.get("object"), dict)):
+                        raise ValueError(f"this is no event: {line[:80]!r}")
+                    if event["type"] == "ERROR":
                         raise _refusal(int(event["object"].get("code", 500)), json.dumps(event["object"]).encode())
                     yield event
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:  # ValueError: an endless line
+        except (
+            aiohttp.ClientError,
+            TimeoutError,
+            OSError,
+            ValueError,
+        ) as error:  # ValueError: an endless line, or no event
             raise KubeError(0, "NoAnswer", f"the watch of {path} broke: {error or type(error).__name__}") from error
 
     async def _send(

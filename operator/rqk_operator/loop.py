@@ -65,6 +65,7 @@ class Loop:
         self._tasks: set[asyncio.Task[None]] = set()
         self._reports: set[asyncio.Task[None]] = set()  # those that only write a status
         self._soon = asyncio.Event()
+        self.served = asyncio.Event()  # there has been a round for all pools
 
     # The rounds
     async def run(self) -> None:
@@ -105,7 +106,7 @@ class Loop:
             if state.pool is None:
                 self._carry_out(state, None, [], None, None)
                 continue
-            if now >= state.resolve_at and not state.resolving:
+            if now >= state.resolve_at and not state.resolving and not self.finder.find_at_once(state):
                 state.resolving = True
                 self._start(self.finder.find(state))
             site = self._site(state)
@@ -123,14 +124,15 @@ class Loop:
         self.sites.keep(set(by_site))
         if self.children.audit_if_due():
             self.finder.vault.prune()
-        if begun:
-            self._start(self._time(begun, now))
-        else:
-            self.metrics.ticked(self.clock() - now, time.time())
+        self._start(self._time(begun, now))
 
     async def _time(self, begun: list[asyncio.Task[None]], now: float) -> None:
-        await asyncio.wait(begun)
+        if begun:
+            await asyncio.wait(begun)
         self.metrics.ticked(self.clock() - now, time.time())
+        if not self.served.is_set() and not any(state.resolving for state in self.pools):
+            self.served.set()
+            log.info("first round over: %d pools", len(self.pools), extra={"action": "first_round"})
 
     def _site(self, state: PoolState) -> Site | None:
         if state.access is None:

@@ -152,8 +152,11 @@ class Pools:
         state = self._all.get(key)
         return state.version if state is not None else None
 
-    def remember(self, body: Mapping[str, Any]) -> None:
-        """A pool as the API server has it now. Most calls are echoes of our own status writes and change nothing."""
+    def remember(self, body: Mapping[str, Any], *, heard: bool = True) -> None:
+        """A pool as the API server has it now. Most calls are echoes of our own status writes and change nothing.
+
+        ``heard``: its watch speaks of it, and would say so if it went.
+        """
         meta = body["metadata"]
         about = About(meta["namespace"], meta["name"], meta["uid"])
         key = (about.namespace, about.name)
@@ -166,13 +169,16 @@ class Pools:
             return
         notes = meta.get("annotations") or {}
         if known is not None:
-            known.told_at = self._clock()
+            if heard:
+                known.told_at = self._clock()
             self._adopt(known, body)
         if known is not None and known.generation == meta.get("generation") and _notes(known) == notes:
             return
         pool, trouble = _parsed(body)
         if known is None:
-            known = PoolState(about, pool, meta.get("generation"), told_at=self._clock())
+            known = PoolState(about, pool, meta.get("generation"))
+            if heard:
+                known.told_at = self._clock()
             self._resume(known)
             self._adopt(known, body)
             self._all[key] = known
@@ -180,6 +186,13 @@ class Pools:
             known.changed_at = self._clock()
         known.pool, known.invalid, known.generation = pool, trouble, meta.get("generation")
         self._changed(known)
+
+    def deleted(self, body: Mapping[str, Any]) -> None:
+        """A pool as it was when it was deleted; another one of its name stays."""
+        meta = body["metadata"]
+        known = self._all.get((meta["namespace"], meta["name"]))
+        if known is not None and known.about.uid == meta["uid"]:
+            self.forget(known.key)
 
     def forget(self, key: Key) -> None:
         """The pool is deleted; Kubernetes removes what was made for it."""

@@ -71,11 +71,10 @@ class Reflector:
     async def _list(self) -> str:
         version = ""
         there: set[str] = set()
-        async for page in self._kube.pages(self._path, labelSelector=self._selector):
-            version = page["metadata"]["resourceVersion"]
-            for item in page.get("items") or ():
-                there.add(item["metadata"]["uid"])
-                self._keep(item)
+        async for event in self._kube.present(self._path, labelSelector=self._selector):
+            version = self._take(event)
+            if event["type"] != "BOOKMARK":
+                there.add(event["object"]["metadata"]["uid"])
         for uid in [uid for uid in self._known if uid not in there]:
             namespace, name = self._known.pop(uid)
             self._gone({"metadata": {"namespace": namespace, "name": name, "uid": uid}})

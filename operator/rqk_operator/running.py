@@ -7,6 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import kopf
@@ -35,9 +36,11 @@ T = TypeVar("T")
 
 _STUCK_S = 30.0  # a loop that has not turned for so long is stuck
 _AUDIT_S = 120.0  # between comparisons of the pools that we know with those that there are
+_FIRST_AUDIT_S = 30.0  # a pool that was deleted before the watch began is not told of
+_FIRST_ROUND_S = 20.0  # so long the watch waits for the first round
 _CRD_S = 2.0
-_SYNC_S = 0.05
 _AGAIN_S = 2.0
+_EXPIRED = 410  # a list that took too long, page by page
 
 
 class Operator:
@@ -64,6 +67,7 @@ class Operator:
             clock=clock,
         )
         self.synced = False
+        self._seen = asyncio.Event()  # the same, to be waited for
         self.stop = asyncio.Event()
         self._reflectors = [
             Reflector(kube, path_of(api, plural, namespace), POOL_LABEL, seen=seen, gone=gone)
@@ -150,13 +154,14 @@ class Operator:
             await asyncio.sleep(_CRD_S)
 
     async def _watch_pools(self) -> None:
+        await self._after_the_first_round()
         namespaces = self.settings.namespaces
         ready = asyncio.Event()
         signals = asyncio.create_task(self._take_signals(ready))
         try:
             await kopf.operator(
                 registry=handlers.register(self.pools),
-                settings=handlers.configure(),
+                settings=handlers.configure(streaming=self.kube.streams),
                 standalone=True,
                 # Of no use without peering; kopf would look for the user's name, which a container need not have.
                 identity=cast(Any, self.settings.identity),
@@ -170,50 +175,54 @@ class Operator:
         if not self.stop.is_set():
             raise OperatorError("the watch of the pools ended")
 
+    async def _after_the_first_round(self) -> None:
+        """The watch tells of all pools once more, which takes time that they need first: for those who lead."""
+        await self._seen.wait()
+        if self.leads():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_FIRST_ROUND_S):
+                    await self.loop.served.wait()
+
     async def _take_signals(self, ready: asyncio.Event) -> None:
         """kopf has signal handlers of its own, which end its watch first; ours end the acting first."""
         await ready.wait()
         take_signals(self.stop)
 
     async def _sync(self) -> None:
-        """Wait until all pools, pods and Deployments that there are have been seen; from then on, compare now and then."""
-        count, known, moved_at = await self._patiently(self._number_of_pools), -1, self.clock()
-        while len(self.pools) < count:
-            if self.stop.is_set():
-                return
-            if len(self.pools) != known:
-                known, moved_at = len(self.pools), self.clock()
-            elif self.clock() - moved_at > _AGAIN_S:  # those that are being deleted count, and are not kept
-                there, moved_at = await self._patiently(self._pools_there), self.clock()
-                if all(self.pools.get(key) is not None for key in there):
-                    break
-            await asyncio.sleep(_SYNC_S)
+        """See all pools, pods and Deployments that there are; from then on, compare now and then.
+
+        The pools too: kopf makes a task for each, so thousands of them would wait for their first round for long.
+        """
+        await self._patiently(self._take_up_pools)
         for reflector in self._reflectors:
             await reflector.synced.wait()
         self.synced = True
+        self._seen.set()
         log.info("pools known: %d", len(self.pools), extra={"action": "synced"})
         self.loop.soon()
+        wait = _FIRST_AUDIT_S
         while True:
-            await asyncio.sleep(_AUDIT_S)
+            await asyncio.sleep(wait)
             await self._compare()
+            wait = _AUDIT_S
+
+    async def _take_up_pools(self) -> None:
+        for namespace in self.settings.namespaces or (None,):
+            async for event in self.kube.present(path_of(POOLS_API, POOLS, namespace)):
+                if event["type"] in ("ADDED", "MODIFIED"):
+                    self.pools.remember(event["object"], heard=False)
+                elif event["type"] == "DELETED":
+                    self.pools.deleted(event["object"])
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         while True:
             try:
                 return await ask()
             except KubeError as error:
-                if not error.is_passing:
+                if not error.is_passing and error.status != _EXPIRED:
                     raise
                 log.warning("the pools could not be listed: %s; again in %.0f s", error, _AGAIN_S)
                 await asyncio.sleep(_AGAIN_S)
-
-    async def _number_of_pools(self) -> int:
-        """With those that are being deleted."""
-        count = 0
-        for namespace in self.settings.namespaces or (None,):
-            page = await self.kube.get(path_of(POOLS_API, POOLS, namespace), limit="1")
-            count += len(page.get("items") or ()) + int(page["metadata"].get("remainingItemCount") or 0)
-        return count
 
     async def _compare(self) -> None:
         """A watch may have missed something; kopf does not look back."""

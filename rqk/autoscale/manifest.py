@@ -63,10 +63,11 @@ def parse_pool(manifest: Mapping[str, Any], source: str = "pool", *, strict: boo
     Raises BadPool with a line for each thing that is wrong.
     """
     # By way of JSON, as kubectl does: dates and numbers then are what the API server would see.
-    body = json.loads(json.dumps(manifest, default=str))
+    text = json.dumps(manifest, default=str)
     try:
-        return _validate(body)
+        return Pool.model_validate_json(text)
     except ValidationError as error:
+        body = json.loads(text)
         problems = error.errors(include_url=False, include_input=True)
         if not strict and _without_unknown(body, problems):
             return parse_pool(body, source, strict=False)
@@ -106,10 +107,6 @@ def _documents(text: str, source: str) -> Iterator[tuple[int, Any]]:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark is not None else ""
         raise BadPool(f"{source}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
-
-
-def _validate(body: Any) -> Pool:
-    return Pool.model_validate_json(json.dumps(body))
 
 
 def _without_unknown(body: Any, problems: list[ErrorDetails]) -> bool:

@@ -14,6 +14,9 @@ from rqk_operator.kube import Kube
 
 Answer = tuple[int, Any]  # HTTP status, and what becomes JSON; bytes are sent as they are
 Script = Callable[[str, str, Any], Answer]  # method, path, body
+Stream = Callable[
+    [str], list[Any]
+]  # the version asked for ("": all that is there) to events; what is no event ends the stream
 
 
 @dataclass
@@ -29,11 +32,25 @@ class Answers:
 
 
 @asynccontextmanager
-async def answering(script: Script) -> AsyncIterator[Answers]:
-    """A server on a free port, and a way to ask it."""
+async def answering(script: Script, stream: Stream | None = None) -> AsyncIterator[Answers]:
+    """A server on a free port, and a way to ask it. Without ``stream`` it is one that cannot stream what is there."""
     asked: list[tuple[str, str, Any]] = []
 
-    async def handle(request: web.Request) -> web.Response:
+    async def watched(request: web.Request) -> web.StreamResponse:
+        version = request.query["resourceVersion"]
+        asked.append(("WATCH", request.path, version))
+        if stream is None:
+            status, answer = refusal(422, "Invalid", "sendInitialEvents is forbidden for watch")
+            return web.json_response(answer, status=status)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for event in stream(version):
+            await response.write(json.dumps(event).encode() + b"\n")
+        return response
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        if "sendInitialEvents" in request.query or (stream is not None and "watch" in request.query):
+            return await watched(request)
         raw = await request.read()
         body = json.loads(raw) if raw else None
         asked.append((request.method, request.path, body))

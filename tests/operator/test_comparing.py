@@ -30,7 +30,7 @@ class PoolServer:
             self.away -= 1
             return refusal(503, "ServiceUnavailable", "starting")
         if path == LIST:
-            return 200, {"metadata": {}, "items": [self.pool] if self.pool is not None else []}
+            return 200, {"metadata": {"resourceVersion": "9"}, "items": [self.pool] if self.pool is not None else []}
         assert path == ONE
         return (200, self.pool) if self.pool is not None else refusal(404, "NotFound", "no such pool")
 
@@ -91,23 +91,37 @@ def test_an_api_server_that_is_away_at_the_start_is_waited_for(monkeypatch: pyte
         async with answering(PoolServer(body(1), away=3)) as server:
             found = operator(server)
             async with starting(found):
-                await until(lambda: server.count("GET") > 3)
-                assert not found.synced, "the pool has not been seen yet"
-                found.pools.remember(body(1))
                 await until(lambda: found.synced)
+            assert found.pools.get(KEY) is not None
+            assert server.count("GET") == 4
 
     asyncio.run(run())
 
 
-def test_a_pool_that_is_being_deleted_does_not_hold_up_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is counted by the API server, and not kept by us."""
+def test_a_list_that_expired_between_its_pages_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "_AGAIN_S", 0.01)
+    answers: list[Answer] = [
+        (200, {"metadata": {"resourceVersion": "9", "continue": "x"}, "items": []}),
+        refusal(410, "Expired", "too old"),
+        (200, {"metadata": {"resourceVersion": "9"}, "items": [body(1)]}),
+    ]
+
+    async def run() -> None:
+        async with answering(lambda *_: answers.pop(0)) as server:
+            found = operator(server)
+            async with starting(found):
+                await until(lambda: found.synced)
+            assert found.pools.get(KEY) is not None
+
+    asyncio.run(run())
+
+
+def test_a_pool_that_is_being_deleted_is_not_taken_up() -> None:
     going = body(1, metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"})
 
     async def run() -> None:
         async with answering(PoolServer(going)) as server:
             found = operator(server)
-            found.pools.remember(going)
             async with starting(found):
                 await until(lambda: found.synced)
             assert len(found.pools) == 0
@@ -115,13 +129,35 @@ def test_a_pool_that_is_being_deleted_does_not_hold_up_the_start(monkeypatch: py
     asyncio.run(run())
 
 
-def test_pages_that_were_not_sent_are_counted() -> None:
-    def script(method: str, path: str, sent: Any) -> Answer:
-        return 200, {"metadata": {"continue": "x", "remainingItemCount": 41}, "items": [body(1)]}
+def test_a_pool_that_went_before_the_watch_began_is_found_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_FIRST_AUDIT_S", 0.01)
 
     async def run() -> None:
-        async with answering(script) as server:
-            assert await operator(server)._number_of_pools() == 42
+        api = PoolServer(body(1))
+        async with answering(api) as server:
+            found = operator(server)
+            async with starting(found):
+                await until(lambda: found.synced)
+                api.pool = None
+                await until(lambda: found.pools.get(KEY) is None)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_the_watch_begins_after_the_first_round_of_who_leads(leads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        async with answering(PoolServer(None)) as server:
+            found = operator(server)
+            monkeypatch.setattr(found, "leads", lambda: leads)
+            waiting = asyncio.create_task(found._after_the_first_round())
+            async with starting(found):
+                await until(lambda: found.synced)
+                if leads:
+                    await asyncio.sleep(0)
+                    assert not waiting.done()
+                    found.loop.served.set()
+                await waiting
 
     asyncio.run(run())
 
