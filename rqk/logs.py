@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,19 +54,19 @@ class Short:
     date_format: str | None = None  # None: the format is not the default one
 
     def __init__(self, logger: logging.Logger) -> None:
-        self._logger = logger
+        self._logger, self._ours = logger, logging.getLogger(LOGGER)
         self._second = -1
         self._stamp = ""
 
-    def info(self, message: str, extra: dict[str, Any]) -> None:
-        """One line of level INFO; ``message`` is final."""
+    def info(self, message: str, extra: Callable[[], dict[str, Any]]) -> None:
+        """One line of level INFO; ``message`` is final, ``extra`` is asked for if the line goes the usual way."""
         if not self._is_plain():
-            self._logger.info("%s", message, extra=extra)
+            self._logger.info("%s", message, extra=extra())
         elif self._logger.isEnabledFor(logging.INFO):
             self._write(message)
 
     def _is_plain(self) -> bool:
-        logger, ours = self._logger, logging.getLogger(LOGGER)
+        logger, ours = self._logger, self._ours
         return (
             self.date_format is not None
             and ours.handlers == self.handlers

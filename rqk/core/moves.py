@@ -60,8 +60,7 @@ def _ending(attempt: Attempt) -> dict[str, bytes]:
     if attempt.started_at is not None:
         fields["started_at"] = to_date(attempt.started_at).encode()
     if attempt.ended_at is not None:
-        ended = to_date(attempt.ended_at).encode()
-        fields |= {"ended_at": ended, "last_heartbeat": ended}
+        fields["ended_at"] = fields["last_heartbeat"] = to_date(attempt.ended_at).encode()
     return fields
 
 
@@ -89,7 +88,7 @@ def finished(
 ) -> Move:
     """Success. ``value`` is the serialized return value, None if the job returned None."""
     ttl = default_result_ttl if job.result_ttl is None else job.result_ttl
-    repeat = next_repeat(job, now)
+    repeat = next_repeat(job, now) if job.repeats_left else None
     status, fields = JobStatus.FINISHED, _ending(attempt)
     place: Place = ""
     due = ""

@@ -13,9 +13,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Latest:
-    """The date that was written last: a moment is written several times, into every job of a batch for instance."""
+    """The date that was written last: a moment is written several times, into every job of a batch for instance; and its
+    second, for the next moment is mostly of the same. Pairs, since threads may write dates at the same time.
+    """
 
     date: tuple[datetime, str] = _EPOCH, "1970-01-01T00:00:00.000000Z"
+    second: tuple[datetime, str] = _EPOCH, "1970-01-01T00:00:00."
 
 
 def to_date(moment: datetime) -> str:
@@ -24,7 +27,14 @@ def to_date(moment: datetime) -> str:
     if moment is last:
         return text
     if moment.tzinfo is UTC:
-        text = moment.isoformat(timespec="microseconds")[:-6] + "Z"  # without +00:00
+        second, start = _Latest.second
+        since = moment - second
+        if since.days or since.seconds:  # before it, or not within it
+            second = moment.replace(microsecond=0)
+            start = second.isoformat()[:-6] + "."  # without +00:00
+            _Latest.second = second, start
+            since = moment - second
+        text = f"{start}{since.microseconds:06d}Z"
         _Latest.date = moment, text
         return text
     utc = moment.astimezone(UTC) if moment.tzinfo is not None else moment

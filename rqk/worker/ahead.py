@@ -1,15 +1,15 @@
-"""One job ahead: with jobs of a few milliseconds, waiting for Redis takes as long as a job.
+"""Jobs ahead: with jobs of a few milliseconds, waiting for Redis takes as long as a job.
 
-Then the next job is leased before the one in hand has ended, as RQ prepares one: its status stays queued, so if we die
-it goes back to the head of its queue and counts as nothing. When the job in hand ends, the other one begins at once; one
-script writes the end, says that the other has begun, and leases a third. Its answer is read with the next end. A job
-that is held up, because the one in hand turns out to be long or the worker is told to stop, goes back at once.
-
-So there is at most one of each: a job that is held or asked for, and an end on its way. Two were no faster on two cores.
+Then the next jobs are leased before the one in hand has ended, as RQ prepares one: their status stays queued, so if we
+die they go back to the head of their queue and count as nothing. When the job in hand ends, the next one begins at once;
+one script writes the end, says that the other has begun, and leases a further one. Its answer is read when the horse has
+its job, a whole job later: so two are ahead, one that is held and one that is asked for, and two ends may be on their
+way. Jobs that are held up, because the one in hand turns out to be long or the worker is told to stop, go back at once.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,6 +27,7 @@ from rqk.worker.task import Task
 if TYPE_CHECKING:
     from rqk.worker.report import Report
 
+DEPTH = 2  # jobs that are held or asked for
 QUICK_S = 0.025  # a job that takes longer, from its claim to its end, ends the hurry
 ENOUGH = 8  # quick ones in a row
 HELD_S = 0.05  # so long a job may wait for the one in hand
@@ -52,27 +53,33 @@ class Ahead:
         self._allowed = options.max_jobs is None and options.strategy != "round_robin"
         self._line, self._heart, self._report, self._clock = line, heart, report, clock
         self._quick = 0
-        self.held: Claimed | None = None
-        self._asked: str | None = None  # execution id of a claim under way
-        self._owed: Owed | None = None
+        self._held: deque[Claimed] = deque()
+        self._asked: deque[str] = deque()  # execution ids of claims under way
+        self._owed: deque[Owed] = deque()
         self._sent_at = 0.0
 
     def note(self, seconds: float) -> None:
         """A job has ended so long after its claim."""
         self._quick = self._quick + 1 if seconds < QUICK_S else 0
 
+    @property
+    def next(self) -> Claimed | None:
+        """The one that begins when the job in hand is over."""
+        return self._held[0] if self._held else None
+
     def wants(self, *, begins: bool = False) -> bool:
-        """Whether another job should be taken ahead; ``begins``: the one that is held begins now."""
-        return self._allowed and self._quick >= ENOUGH and self._asked is None and (begins or self.held is None)
+        """Whether another job should be taken ahead; ``begins``: the one that is next begins now."""
+        ahead = len(self._held) + len(self._asked) - begins
+        return self._allowed and self._quick >= ENOUGH and ahead < DEPTH
 
     @property
     def is_owing(self) -> bool:
         """Whether the end of a job is not known to be written yet."""
-        return self._owed is not None
+        return bool(self._owed)
 
     def due_at(self, task: Task | None) -> float:
         """When what is held has waited long enough."""
-        if self.held is None:
+        if not self._held:
             return _NEVER
         return task.claimed_at + HELD_S if task is not None else 0.0
 
@@ -81,19 +88,25 @@ class Ahead:
         return self._sent_at + ANSWER_S if self._line.is_owed else _NEVER
 
     def read(self, task: Task | None, now: float) -> None:
-        """Take in the answers that have come; wait for them if the job in hand is over and none is held."""
+        """Take in the answers that are needed now: if the job in hand is over and no other is held, or they are old."""
         over = task is None or task.ending is not None
-        self._line.collect(wait=(over and self.held is None) or now >= self.answer_at())
+        if (over and not self._held) or now >= self.answer_at():
+            self._line.collect()
+
+    def read_what_has_come(self) -> None:
+        """Take in answers without waiting."""
+        if self._line.is_owed:
+            self._line.collect(wait=False)
 
     def claim(self, ask: Ask, now: float) -> None:
         """Ask for a job, without waiting."""
         transitions.claim_later(self._line, ask, self._took)
-        self._asked = ask.execution_id
+        self._asked.append(ask.execution_id)
         self._sent_at = now
 
     def settle(self, task: Task, end: Ending, following: Claimed, ask: Ask | None, now: float) -> None:
-        """Send the end of a job, and that the one that is held, ``following``, begins: before it is given away, so that this
-        is known whatever becomes of us.
+        """Send the end of a job, and that the next one, ``following``, begins: before it is given away, so that this is
+        known whatever becomes of us.
         """
         heart = self._heart
         tell = now >= heart.tell_at
@@ -107,13 +120,14 @@ class Ahead:
         if tell:
             heart.told(now)
         if ask is not None:
-            self._asked = ask.execution_id
-        self.held, self._owed = None, owed
+            self._asked.append(ask.execution_id)
+        self._held.popleft()
+        self._owed.append(owed)
         self._sent_at = now
 
     def _paid(self, owed: Owed, answer: Settlement) -> None:
         """The end of a job is written, and another one is taken ahead."""
-        self._owed = None
+        self._owed.popleft()
         if not answer.told:
             self._heart.tally = self._heart.tally.and_also(owed.tally)
         if owed.asks:
@@ -121,32 +135,35 @@ class Ahead:
         self._report.ended(owed.task, owed.end, self._heart.verified(owed.task, answer.settled))
 
     def _took(self, reply: Claimed | Refusal) -> None:
-        self._asked = None
+        self._asked.popleft()  # answers come in the order of their questions
         if isinstance(reply, Claimed):
-            self.held = reply
+            self._held.append(reply)
         self._heart.hear(reply)
 
     def give_back(self) -> None:
         """What is held goes back to the head of its queue, whether Redis has been told that it begins or not."""
         self._line.collect()  # what is under way may bring more
-        if self.held is None:
-            return
-        status = self._line.execute_command("HGET", keys.job(self.held.job_id), "status")
-        lease = _lease(self.held)._replace(never_started=status == b"queued")
-        now = self._clock()
-        transitions.settle(self._line, lease, moves.put_back(now), now)
-        self.held = None
+        while self._held:
+            last = self._held[-1]  # so that the one that came first is the first again
+            status = self._line.execute_command("HGET", keys.job(last.job_id), "status")
+            lease = _lease(last)._replace(never_started=status == b"queued")
+            now = self._clock()
+            transitions.settle(self._line, lease, moves.put_back(now), now)
+            self._held.pop()
 
     def recover(self, task: Task | None) -> None:
-        """The connection broke: a claim may have been carried out whose answer was lost, and the end of a job may not have been."""
-        if self._asked is not None:
-            self.held = self._heart.find_claimed(self._asked) or self.held
-            self._asked = None
-        if self._owed is not None:
-            owed = self._owed
+        """The connection broke: claims may have been carried out whose answers were lost, and ends may not have been written."""
+        while self._asked:
+            claimed = self._heart.find_claimed(self._asked[0])
+            if claimed is not None:
+                self._held.append(claimed)
+            self._asked.popleft()
+        while self._owed:
+            owed = self._owed[0]
+            begun = self._owed[1].task if len(self._owed) > 1 else task
             end = owed.task.next_try(owed.end)
             args = (self._line, owed.task.lease, end.move, self._clock(), owed.tally)
-            answer = transitions.settle(*args, begins=task.lease if task is not None else None)
+            answer = transitions.settle(*args, begins=begun.lease if begun is not None else None)
             self._paid(owed._replace(asks=False), answer._replace(told=True))
         self.give_back()
 

@@ -36,13 +36,14 @@ def read_job(job_id: str, queue: str, fields: Fields) -> JobRecord:
 
 
 _BRIEF = (b"result_ttl", b"failure_ttl", b"retries_left", b"repeats_left", b"enqueue_at_front_on_retry")
+_PLAIN = JobRecord("")  # most jobs have none of these, and nothing else of them is looked at
 _BRIEF_LISTS = (b"retry_intervals", b"repeat_intervals", b"number_of_retries")
 
 
 def read_brief(job_id: str, queue: str, fields: Fields) -> JobRecord:
     """Only what the end of a job that was reported depends on: a seventh of the time of a whole record."""
     wanted = {name: fields[name] for name in (*_BRIEF, *_BRIEF_LISTS) if name in fields}
-    return read_job(job_id, queue, wanted) if wanted else JobRecord(job_id, origin=queue)
+    return read_job(job_id, queue, wanted) if wanted else _PLAIN
 
 
 def reported(

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rqk import logs
 from rqk.store.leases import Found
@@ -39,8 +39,10 @@ class Report:
         """A job begins."""
         if log.isEnabledFor(logging.INFO):
             name = f"{task.name} " if self._describe else ""
-            extra = {"action": "start", "job_id": task.id, "queue": task.queue}
-            short.info(f"{task.queue}: {name}({task.id})", extra)
+            short.info(
+                f"{task.queue}: {name}({task.id})",
+                lambda: {"action": "start", "job_id": task.id, "queue": task.queue},
+            )
         if self.metrics is not None:
             self.metrics.job_claimed(task.queue, task.wait_s)
             self.metrics.worker_state("busy")
@@ -48,8 +50,10 @@ class Report:
     def ended(self, task: Task, end: Ending, settled: Settled) -> None:
         """A job's end was written, or refused."""
         outcome = "lost" if settled in (Settled.LEASE_LOST, Settled.ENQUEUED_ANEW) else end.outcome
-        if end.outcome != "finished" or settled is not Settled.WRITTEN or log.isEnabledFor(logging.INFO):
+        if end.outcome != "finished" or settled is not Settled.WRITTEN:
             self._log_end(task, end, settled, outcome)
+        elif log.isEnabledFor(logging.INFO):
+            _log_ok(task, end, outcome)
         if self.metrics is not None:
             func = end.func or task.func
             seconds = end.attempt.seconds if end.outcome != "requeued" else None
@@ -57,14 +61,7 @@ class Report:
 
     @staticmethod
     def _log_end(task: Task, end: Ending, settled: Settled, outcome: str) -> None:
-        extra = {
-            "action": "end",
-            "job_id": task.id,
-            "queue": task.queue,
-            "outcome": outcome,
-            "seconds": round(end.attempt.seconds, 6),
-            "peak_bytes": task.peak_bytes,
-        }
+        extra = _end_extra(task, end, outcome)
         if settled is Settled.LEASE_LOST:
             log.warning(
                 "%s: job %s: its lease was lost, another worker has judged it; this outcome (%s) is not written",
@@ -88,7 +85,7 @@ class Report:
                 extra=extra,
             )
         elif end.outcome == "finished":
-            short.info(f"{task.queue}: Job OK, result = {end.text} ({task.id})", extra)
+            _log_ok(task, end, outcome)
         elif end.outcome == "requeued":
             log.info("%s: job %s is back at the head of its queue: %s", task.queue, task.id, end.text, extra=extra)
         else:
@@ -173,3 +170,18 @@ class Report:
     def sockets(self) -> tuple[Closable, ...]:
         """What a new zygote must close."""
         return self.endpoint.sockets() if self.endpoint is not None else ()
+
+
+def _log_ok(task: Task, end: Ending, outcome: str) -> None:
+    short.info(f"{task.queue}: Job OK, result = {end.text} ({task.id})", lambda: _end_extra(task, end, outcome))
+
+
+def _end_extra(task: Task, end: Ending, outcome: str) -> dict[str, Any]:
+    return {
+        "action": "end",
+        "job_id": task.id,
+        "queue": task.queue,
+        "outcome": outcome,
+        "seconds": round(end.attempt.seconds, 6),
+        "peak_bytes": task.peak_bytes,
+    }

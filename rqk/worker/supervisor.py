@@ -257,12 +257,17 @@ class Supervisor:
         if task.tries == 1:
             self.heart.tally = self.heart.tally.plus(end.move.counter, end.attempt.seconds)
             self.ahead.note(now - task.claimed_at)
-        following = self.ahead.held
+        following = self.ahead.next
         if following is not None and self._goes_on():
             asks = self._ask(ahead=True) if self.ahead.wants(begins=True) else None
             self.ahead.settle(task, end, following, asks, now)
             self._forget(end, now)
-            self.report.started(self._begin(following, now, hurry=True))
+            begun = self._begin(following, now, hurry=True)
+            # What can be done later is done now that the next horse is at work.
+            self.report.started(begun)
+            self.ahead.read_what_has_come()
+            if self.ahead.wants():
+                self.ahead.claim(self._ask(ahead=True), now)
             return
         ask = self._ask() if self._goes_on() else None
         started = self.monotonic()

@@ -2,7 +2,7 @@
 -- ARGV: key of the set of queues, key of the list, then for each job: key, id, RPUSH or LPUSH, how many fields and values follow, these in turn.
 -- Returns a list with one number a job: 1 done, 0 the id exists: this is a second try, whose first may have come as far as here,
 -- so enqueue.lua decides.
-local call, argv = redis.call, ARGV
+local argv = ARGV
 local replies, ids, firsts, at = {}, { RPUSH = {}, LPUSH = {} }, {}, 3
 while argv[at] do
   local new = call('EXISTS', argv[at]) == 0

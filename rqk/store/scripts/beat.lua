@@ -4,16 +4,16 @@
 local w, date, epoch, ttl, state, lease = arg(), arg(), arg(), arg(), arg(), number_arg()
 local successes, failures, worked_before = arg(), arg(), arg()
 local id, ex, q, worked = arg(), arg(), arg(), arg()
-local known = call('HEXISTS', worker_key(w), 'birth')
+local known = call('HEXISTS', K.worker .. w, 'birth')
 local held, exists = -1, 1
 if known == 1 then
-  call('HSET', worker_key(w), 'last_heartbeat', date, 'state', state)
-  call('EXPIRE', worker_key(w), ttl)
+  call('HSET', K.worker .. w, 'last_heartbeat', date, 'state', state)
+  call('EXPIRE', K.worker .. w, ttl)
   tally(w, successes, failures, worked_before)
 end
 if id ~= '' then
   local mark = id .. ':' .. ex
-  exists = call('EXISTS', job_key(id))
+  exists = call('EXISTS', K.job .. id)
   if call('ZSCORE', K.wip .. q, mark) then
     held = 1
     call('ZADD', K.wip .. q, 'XX', SOON + lease, mark)
@@ -21,12 +21,12 @@ if id ~= '' then
     call('EXPIRE', K.execution .. mark, lease + 60)
     call('ZADD', K.executions .. id, 'XX', NOW + lease + 60, ex)
     call('EXPIRE', K.executions .. id, lease + 120)
-    call('EXPIRE', held_key(w), lease + 60)
-    if exists == 1 then call('HSET', job_key(id), 'last_heartbeat', date) end
-    if known == 1 then call('HSET', worker_key(w), 'current_job_working_time', worked) end
+    call('EXPIRE', K.worker .. w .. K.executions_suffix, lease + 60)
+    if exists == 1 then call('HSET', K.job .. id, 'last_heartbeat', date) end
+    if known == 1 then call('HSET', K.worker .. w, 'current_job_working_time', worked) end
   else
     held = 0
   end
 end
-local retiring = call('HEXISTS', worker_key(w), 'rqk_retiring')
+local retiring = call('HEXISTS', K.worker .. w, 'rqk_retiring')
 return { known, held, retiring, call('EXISTS', K.suspended), exists }

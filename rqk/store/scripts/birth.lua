@@ -2,7 +2,7 @@
 -- Returns {1} registered, or {0, hostname, pid, ip_address, last_heartbeat} of the live worker that has the name.
 local w, ttl, force = arg(), arg(), arg() == '1'
 local queues, fields = list_arg(), list_arg()
-local key = worker_key(w)
+local key = K.worker .. w
 if not force and call('EXISTS', key) == 1 and call('HEXISTS', key, 'death') == 0 then
   local old = call('HMGET', key, 'hostname', 'pid', 'ip_address', 'last_heartbeat')
   return { 0, old[1] or '', old[2] or '', old[3] or '', old[4] or '' }

@@ -1,7 +1,7 @@
 -- Records of workers, writing nothing. ARGV: count + worker names.
 -- Returns for each its hash (field, value, ...; empty if there is none, or the key holds something else) and how many leases it holds.
 local function look(w)
-  return { call('HGETALL', worker_key(w)), call('SCARD', held_key(w)) }
+  return { call('HGETALL', K.worker .. w), call('SCARD', K.worker .. w .. K.executions_suffix) }
 end
 local replies = {}
 for i, w in ipairs(list_arg()) do

@@ -10,7 +10,7 @@ for _, q in ipairs(list_arg()) do
     call('SET', K.scheduler_lock .. q, me, 'EX', ttl)
     for _, id in ipairs(call('ZRANGEBYSCORE', K.scheduled .. q, '-inf', NOW, 'LIMIT', 0, most)) do
       call('ZREM', K.scheduled .. q, id)
-      local job = call('HMGET', job_key(id), 'data', 'status', 'enqueue_at_front', 'enqueue_at_front_on_retry', 'ended_at')
+      local job = call('HMGET', K.job .. id, 'data', 'status', 'enqueue_at_front', 'enqueue_at_front_on_retry', 'ended_at')
       if job[1] and job[2] ~= 'canceled' and job[2] ~= 'started' then
         enter(id, q, job[3] == '1' or (job[4] == '1' and job[5] and job[5] ~= ''), date)
         moved = moved + 1

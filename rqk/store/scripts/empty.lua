@@ -2,9 +2,9 @@
 local q, most = arg(), number_arg()
 local count = 0
 while count < most do
-  local id = call('LPOP', list_key(q))
+  local id = call('LPOP', K.queue .. q)
   if not id then break end
-  local group = call('HGET', job_key(id), 'group_id')
+  local group = call('HGET', K.job .. id, 'group_id')
   if group and group ~= '' then call('SREM', K.group .. group, id) end
   delete_job(id)
   count = count + 1

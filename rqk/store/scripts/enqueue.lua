@@ -7,42 +7,42 @@ local replies = {}
 
 -- A reused id leaves the places of its former life, so that a job is always in one place only.
 local function forget(id)
-  local old = call('HMGET', job_key(id), 'origin', 'status')
+  local old = call('HMGET', K.job .. id, 'origin', 'status')
   if not old[2] then return end
   local q = old[1] or ''
   if old[2] == 'queued' then
-    call('LREM', list_key(q), 0, id)
-    call('LREM', intermediate_key(q), 0, id)
+    call('LREM', K.queue .. q, 0, id)
+    call('LREM', K.queue .. q .. K.intermediate_suffix, 0, id)
   end
   end_executions(id, q)
   call('ZREM', K.finished .. q, id); call('ZREM', K.failed .. q, id); call('ZREM', K.canceled .. q, id)
   call('ZREM', K.scheduled .. q, id); call('ZREM', K.deferred .. q, id); call('ZREM', K.ready .. q, id)
-  call('DEL', job_key(id), dependencies_key(id))
+  call('DEL', K.job .. id, K.job .. ':' .. id .. K.dependencies_suffix)
 end
 
 for n = 1, number_arg() do
   local id, q, place, due, ttl, unique, group = arg(), arg(), arg(), arg(), arg(), arg(), arg()
   local parents, tolerant, fields = list_arg(), arg() == '1', list_arg()
-  if unique == '1' and call('EXISTS', job_key(id)) == 1 then
+  if unique == '1' and call('EXISTS', K.job .. id) == 1 then
     replies[n] = 0
   else
     forget(id)
     replies[n] = 1
-    call('SADD', K.queues, list_key(q))
-    call('HSET', job_key(id), unpack(fields))
+    call('SADD', K.queues, K.queue .. q)
+    call('HSET', K.job .. id, unpack(fields))
     local waits = false
     for _, parent in ipairs(parents) do
-      local status = call('HGET', job_key(parent), 'status')
+      local status = call('HGET', K.job .. parent, 'status')
       if status and status ~= 'finished' and not (status == 'failed' and tolerant) then waits = true end
     end
     if waits then
       replies[n] = 2
-      call('HSET', job_key(id), 'status', 'deferred')
-      call('HDEL', job_key(id), 'enqueued_at')
+      call('HSET', K.job .. id, 'status', 'deferred')
+      call('HDEL', K.job .. id, 'enqueued_at')
       call('ZADD', K.deferred .. q, NOW, id)
       for _, parent in ipairs(parents) do
-        call('SADD', dependents_key(parent), id)
-        call('SADD', dependencies_key(id), parent)
+        call('SADD', K.job .. parent .. K.dependents_suffix, id)
+        call('SADD', K.job .. ':' .. id .. K.dependencies_suffix, parent)
       end
     elseif place == 'due' then
       call('ZADD', K.scheduled .. q, due, id)

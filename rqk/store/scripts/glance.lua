@@ -4,8 +4,8 @@
 local names = cjson.decode(ARGV[1])
 local places = {}
 for _, q in ipairs(names) do
-  places[#places + 1] = list_key(q)
-  places[#places + 1] = intermediate_key(q)
+  places[#places + 1] = K.queue .. q
+  places[#places + 1] = K.queue .. q .. K.intermediate_suffix
   places[#places + 1] = K.wip .. q
   places[#places + 1] = K.ready .. q
   places[#places + 1] = K.scheduled .. q
@@ -15,7 +15,7 @@ if call('EXISTS', unpack(places)) > 0 then           -- empty ones do not exist:
   for i, q in ipairs(names) do
     local first = redis.pcall('ZRANGE', K.scheduled .. q, 0, 0, 'WITHSCORES')
     if first.err or (first[2] and tonumber(first[2]) <= NOW)
-      or call('EXISTS', list_key(q), intermediate_key(q), K.wip .. q, K.ready .. q) > 0 then
+      or call('EXISTS', K.queue .. q, K.queue .. q .. K.intermediate_suffix, K.wip .. q, K.ready .. q) > 0 then
       stirred[#stirred + 1] = i
     elseif first[2] then
       dues[#dues + 1] = i

@@ -1,4 +1,4 @@
--- Shared by all scripts and put before each. K and a dot before a word stand for a key name of core/keys.py, replaced by its text.
+-- Shared by all scripts: what a script uses of it is put before it. K and a dot before a word stand for a key name of core/keys.py, replaced by its text.
 -- Key names are built here from K, since ids are only known once a list was popped: a cluster of several slots is not supported (RQ's names rule it out).
 
 local call = redis.call  -- looked up once: a script makes some thirty calls
@@ -7,6 +7,11 @@ local NOW = tonumber(clock[1])                       -- whole seconds of the ser
 local SOON = NOW + 1                                 -- a lease is counted from here, or the seconds cut off above would shorten it
 local cursor = 0
 local function arg() cursor = cursor + 1; return ARGV[cursor] end
+local function args(count)                          -- many at once, for a fifth of the time
+  local first = cursor + 1
+  cursor = cursor + count
+  return unpack(ARGV, first, cursor)
+end
 local function number_arg() return tonumber(arg()) end
 local function list_arg()                            -- a count, then that many values
   local first = cursor + 2
@@ -14,22 +19,14 @@ local function list_arg()                            -- a count, then that many 
   return { unpack(ARGV, first, cursor) }
 end
 
-local function job_key(id) return K.job .. id end
-local function list_key(q) return K.queue .. q end
-local function intermediate_key(q) return K.queue .. q .. K.intermediate_suffix end
-local function worker_key(w) return K.worker .. w end
-local function held_key(w) return K.worker .. w .. K.executions_suffix end
-local function dependents_key(id) return K.job .. id .. K.dependents_suffix end
-local function dependencies_key(id) return K.job .. ':' .. id .. K.dependencies_suffix end
-
 local function expire_job(id, seconds)               -- the hash and its two sets live and die together
-  call('EXPIRE', job_key(id), seconds)
-  call('EXPIRE', dependents_key(id), seconds)
-  call('EXPIRE', dependencies_key(id), seconds)
+  call('EXPIRE', K.job .. id, seconds)
+  call('EXPIRE', K.job .. id .. K.dependents_suffix, seconds)
+  call('EXPIRE', K.job .. ':' .. id .. K.dependencies_suffix, seconds)
 end
 
 local function push(id, q, front)
-  call(front and 'LPUSH' or 'RPUSH', list_key(q), id)
+  call(front and 'LPUSH' or 'RPUSH', K.queue .. q, id)
 end
 
 -- Rate limits (protocol.md 3.15): move waiting ids into free slots.
@@ -38,10 +35,10 @@ local function promote(name, date)
   while call('ZCARD', K.rl .. name .. ':allowed') < slots do
     local id = call('ZPOPMIN', K.rl .. name .. ':rate_limited')[1]
     if not id then return end
-    local job = call('HMGET', job_key(id), 'origin', 'status', 'enqueue_at_front')
+    local job = call('HMGET', K.job .. id, 'origin', 'status', 'enqueue_at_front')
     if job[1] and job[2] == 'rate_limited' then
       call('ZADD', K.rl .. name .. ':allowed', NOW, id)
-      call('HSET', job_key(id), 'status', 'queued', 'enqueued_at', date)
+      call('HSET', K.job .. id, 'status', 'queued', 'enqueued_at', date)
       push(id, job[1], job[3] == '1')
     end
   end
@@ -53,17 +50,17 @@ end
 
 -- A job that was waiting elsewhere goes into its list, or into the waiting room of its rate limit.
 local function enter(id, q, front, date)
-  local job = call('HMGET', job_key(id), 'rate_limit_key', 'rate_limit_concurrency', 'ttl')
-  call('SADD', K.queues, list_key(q))
+  local job = call('HMGET', K.job .. id, 'rate_limit_key', 'rate_limit_concurrency', 'ttl')
+  call('SADD', K.queues, K.queue .. q)
   if job[1] and job[1] ~= '' and tonumber(job[2] or '') then
     call('SADD', K.rl_keys, job[1])
     call('HSET', K.rl .. job[1], 'concurrency', job[2])
-    call('HSET', job_key(id), 'status', 'rate_limited')
-    if front then call('HSET', job_key(id), 'enqueue_at_front', '1') end
+    call('HSET', K.job .. id, 'status', 'rate_limited')
+    if front then call('HSET', K.job .. id, 'enqueue_at_front', '1') end
     call('ZADD', K.rl .. job[1] .. ':rate_limited', NOW, id)
     promote(job[1], date)
   else
-    call('HSET', job_key(id), 'status', 'queued', 'enqueued_at', date)
+    call('HSET', K.job .. id, 'status', 'queued', 'enqueued_at', date)
     push(id, q, front)
   end
   if (tonumber(job[3] or '') or 0) > 0 then expire_job(id, job[3]) end
@@ -71,9 +68,9 @@ end
 
 -- Whether all jobs that `id` waits for, but for one that is known to be met, allow it to start. A job that is gone does.
 local function is_met(id, known, tolerant)
-  for _, other in ipairs(call('SMEMBERS', dependencies_key(id))) do
+  for _, other in ipairs(call('SMEMBERS', K.job .. ':' .. id .. K.dependencies_suffix)) do
     if other ~= known then
-      local status = call('HGET', job_key(other), 'status')
+      local status = call('HGET', K.job .. other, 'status')
       if status and status ~= 'finished' and not (status == 'failed' and tolerant) then return false end
     end
   end
@@ -82,16 +79,16 @@ end
 
 -- Dependents (protocol.md 3.13). `outcome` is the status the parent has just got. Returns whether there were any.
 local function release(parent, outcome, date)
-  local dependents = call('SMEMBERS', dependents_key(parent))
+  local dependents = call('SMEMBERS', K.job .. parent .. K.dependents_suffix)
   for _, id in ipairs(dependents) do
-    local job = call('HMGET', job_key(id), 'status', 'allow_dependency_failures', 'origin', 'enqueue_at_front')
+    local job = call('HMGET', K.job .. id, 'status', 'allow_dependency_failures', 'origin', 'enqueue_at_front')
     if not job[3] then
-      call('SREM', dependents_key(parent), id)
+      call('SREM', K.job .. parent .. K.dependents_suffix, id)
     elseif job[1] == 'deferred' then
       local tolerant = job[2] == '1'
       if (outcome == 'finished' or (outcome == 'failed' and tolerant)) and is_met(id, parent, tolerant) then
         call('ZREM', K.deferred .. job[3], id)
-        call('SREM', dependents_key(parent), id)
+        call('SREM', K.job .. parent .. K.dependents_suffix, id)
         enter(id, job[3], job[4] == '1', date)
       end
     end
@@ -104,14 +101,14 @@ local function end_execution(id, ex, q, w)
   local lease = id .. ':' .. ex
   call('DEL', K.execution .. lease)
   call('ZREM', K.executions .. id, ex)
-  if w ~= '' then call('SREM', held_key(w), lease) end
+  if w ~= '' then call('SREM', K.worker .. w .. K.executions_suffix, lease) end
   return call('ZREM', K.wip .. q, lease) == 1
 end
 
 local function tally(w, successes, failures, worked)
-  if successes ~= '0' then call('HINCRBY', worker_key(w), 'successful_job_count', successes) end
-  if failures ~= '0' then call('HINCRBY', worker_key(w), 'failed_job_count', failures) end
-  if tonumber(worked) > 0 then call('HINCRBYFLOAT', worker_key(w), 'total_working_time', worked) end
+  if successes ~= '0' then call('HINCRBY', K.worker .. w, 'successful_job_count', successes) end
+  if failures ~= '0' then call('HINCRBY', K.worker .. w, 'failed_job_count', failures) end
+  if tonumber(worked) > 0 then call('HINCRBYFLOAT', K.worker .. w, 'total_working_time', worked) end
 end
 
 local function is_running(id, q)
@@ -122,7 +119,7 @@ local function is_running(id, q)
 end
 
 local function delete_job(id)
-  call('DEL', job_key(id), dependents_key(id), dependencies_key(id), K.results .. id)
+  call('DEL', K.job .. id, K.job .. id .. K.dependents_suffix, K.job .. ':' .. id .. K.dependencies_suffix, K.results .. id)
 end
 
 -- Attempts of a former life of a job may not write into the new one.
@@ -134,13 +131,14 @@ end
 
 local LEFTOVER = { finished = true, failed = true, stopped = true, canceled = true }
 
-local function begin(id, w, date)                    -- a leased job is given to a process
-  call('HSET', worker_key(w), 'state', 'busy', 'current_job', id, 'current_job_working_time', '0', 'last_heartbeat', date)
-  call('HSET', job_key(id), 'status', 'started', 'started_at', date, 'last_heartbeat', date, 'worker_name', w)
-  call('PERSIST', job_key(id))
+local function begin(id, w, date, goes_on)           -- a leased job is given to a process; of a busy worker the rest is as it was
+  if goes_on then call('HSET', K.worker .. w, 'current_job', id, 'last_heartbeat', date)
+  else call('HSET', K.worker .. w, 'state', 'busy', 'current_job', id, 'current_job_working_time', '0', 'last_heartbeat', date) end
+  call('HSET', K.job .. id, 'status', 'started', 'started_at', date, 'last_heartbeat', date, 'worker_name', w)
+  call('PERSIST', K.job .. id)
 end
 
-local function lease_job(id, ex, home, w, epoch, lease)
+local function lease_job(id, ex, home, w, epoch, lease, ahead)
   local mark = id .. ':' .. ex
   end_executions(id, home)
   call('HSET', K.execution .. mark, 'id', ex, 'job_id', id, 'worker_name', w, 'created_at', epoch, 'last_heartbeat', epoch)
@@ -148,34 +146,34 @@ local function lease_job(id, ex, home, w, epoch, lease)
   call('ZADD', K.executions .. id, NOW + lease + 60, ex)
   call('EXPIRE', K.executions .. id, lease + 120)
   call('ZADD', K.wip .. home, SOON + lease, mark)
-  call('SADD', held_key(w), mark)
-  call('EXPIRE', held_key(w), lease + 60)
+  call('SADD', K.worker .. w .. K.executions_suffix, mark)
+  if not ahead then call('EXPIRE', K.worker .. w .. K.executions_suffix, lease + 60) end  -- else it has the job in hand, and an end
 end
 
 -- One job from the first queue that has one, started under a lease, in the order given; with '1' as the last argument only
 -- leased, to be begun later, by a worker that has another job in hand.
 -- Returns {0} nothing, {1, id, queue, fields} a job, {2} suspended, {3} retiring, {4} the worker is not registered.
 local function claim()
-  local w, ex, date, epoch, lease = arg(), arg(), arg(), arg(), number_arg()
-  local queues, held = list_arg(), list_arg()
+  local w, ex, date, epoch, seconds = args(5)
+  local lease, queues, held = tonumber(seconds), list_arg(), list_arg()
   local ahead = arg() == '1'
   for i = #held - 1, 1, -2 do                        -- what blocking pops moved goes back to the head; priority decides anew
-    if call('LREM', intermediate_key(held[i]), 1, held[i + 1]) > 0 then
-      call('LPUSH', list_key(held[i]), held[i + 1])
+    if call('LREM', K.queue .. held[i] .. K.intermediate_suffix, 1, held[i + 1]) > 0 then
+      call('LPUSH', K.queue .. held[i], held[i + 1])
     end
   end
-  local me = call('HMGET', worker_key(w), 'birth', 'rqk_retiring', 'state')
+  local me = call('HMGET', K.worker .. w, 'birth', 'rqk_retiring', 'state')
   if not me[1] then return { 4 } end
   if me[2] then return { 3 } end
   if call('EXISTS', K.suspended) == 1 then
-    if me[3] ~= 'suspended' and not ahead then call('HSET', worker_key(w), 'state', 'suspended') end
+    if me[3] ~= 'suspended' and not ahead then call('HSET', K.worker .. w, 'state', 'suspended') end
     return { 2 }
   end
   for _, q in ipairs(queues) do
     while true do
-      local id = call('LPOP', list_key(q))
+      local id = call('LPOP', K.queue .. q)
       if not id then break end
-      local job = call('HGETALL', job_key(id))
+      local job = call('HGETALL', K.job .. id)
       local status, data, origin
       for i = 1, #job, 2 do
         if job[i] == 'status' then status = job[i + 1] elseif job[i] == 'data' then data = true
@@ -183,9 +181,9 @@ local function claim()
       end
       if data and not LEFTOVER[status] and not (status == 'started' and is_running(id, origin or q)) then
         local home = (origin and origin ~= '') and origin or q
-        local ok, problem = pcall(lease_job, id, ex, home, w, epoch, lease)
+        local ok, problem = pcall(lease_job, id, ex, home, w, epoch, lease, ahead)
         if not ok then                                 -- a key of another type: nothing that was popped may be lost
-          call('LPUSH', list_key(q), id)
+          call('LPUSH', K.queue .. q, id)
           error(problem, 0)
         end
         if not ahead then begin(id, w, date) end
@@ -193,6 +191,6 @@ local function claim()
       end
     end
   end
-  if me[3] ~= 'idle' and not ahead then call('HSET', worker_key(w), 'state', 'idle') end
+  if me[3] ~= 'idle' and not ahead then call('HSET', K.worker .. w, 'state', 'idle') end
   return { 0 }
 end

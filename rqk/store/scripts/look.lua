@@ -2,11 +2,11 @@
 -- Returns for each queue: queued, intermediate, started, finished, failed, deferred, scheduled, canceled, ready, due now, earliest due epoch ('' none), enqueued_at of the head ('' none);
 -- or the text of the error if a key of it has another type.
 local function look(q)
-  local head = call('LINDEX', list_key(q), 0)
-  local since = head and call('HGET', job_key(head), 'enqueued_at') or ''
+  local head = call('LINDEX', K.queue .. q, 0)
+  local since = head and call('HGET', K.job .. head, 'enqueued_at') or ''
   local first = call('ZRANGE', K.scheduled .. q, 0, 0, 'WITHSCORES')
   return {
-    call('LLEN', list_key(q)), call('LLEN', intermediate_key(q)), call('ZCARD', K.wip .. q),
+    call('LLEN', K.queue .. q), call('LLEN', K.queue .. q .. K.intermediate_suffix), call('ZCARD', K.wip .. q),
     call('ZCARD', K.finished .. q), call('ZCARD', K.failed .. q), call('ZCARD', K.deferred .. q),
     call('ZCARD', K.scheduled .. q), call('ZCARD', K.canceled .. q), call('ZCARD', K.ready .. q),
     first[2] and call('ZCOUNT', K.scheduled .. q, '-inf', NOW) or 0, first[2] or '', since or '',

@@ -2,7 +2,7 @@
 -- ARGV: worker, '1' retire / '0' take back, seconds for which this is kept for a worker that has not come yet ('0': it is not).
 -- Returns 1 done, 0 it is busy, -1 there is no such worker, -2 there is none yet, and when it comes it retires.
 local w, on, ahead = arg(), arg() == '1', number_arg()
-local key = worker_key(w)
+local key = K.worker .. w
 if not on then call('DEL', K.retire .. w) end
 if call('HEXISTS', key, 'birth') == 0 or call('HEXISTS', key, 'death') == 1 then
   if not on or ahead == 0 then return -1 end
@@ -10,7 +10,7 @@ if call('HEXISTS', key, 'birth') == 0 or call('HEXISTS', key, 'death') == 1 then
   return -2
 end
 if on then
-  if call('SCARD', held_key(w)) > 0 or call('HGET', key, 'state') == 'busy' then return 0 end
+  if call('SCARD', K.worker .. w .. K.executions_suffix) > 0 or call('HGET', key, 'state') == 'busy' then return 0 end
   call('HSET', key, 'rqk_retiring', '1')
 else
   call('HDEL', key, 'rqk_retiring')

@@ -8,12 +8,9 @@
 --   even if there is a next job (else only when there is none), job id, execution id and queue of a job claimed ahead that begins now ('' for none), count + field/value pairs for the job, count + field/value pairs of the result entry,
 --   '1' + arguments of claim() to claim, or ''.
 -- Returns {code, claim's reply or {0}, 1 if the counts were written}: 1 written, 0 lease lost, 2 job deleted meanwhile, 3 enqueued anew meanwhile, 4 canceled meanwhile and left so.
-local w, id, ex, q, expected, expired_only, date = arg(), arg(), arg(), arg(), arg(), arg(), arg()
-local status, place, due, registry, score = arg(), arg(), arg(), arg(), arg()
-local job_ttl, result_ttl, outcome, slot = arg(), arg(), arg(), arg()
-local successes, failures, worked, tell = arg(), arg(), arg(), arg() == '1'
-local next_id, next_ex, next_q = arg(), arg(), arg()
-local changes = number_arg()
+local w, id, ex, q, expected, expired_only, date, status, place, due, registry, score, job_ttl, result_ttl, outcome, slot,
+  successes, failures, worked, tell, next_id, next_ex, next_q, changes = args(24)
+tell, changes = tell == '1', tonumber(changes)
 local first_change = cursor + 1
 cursor = cursor + changes
 local result = number_arg()
@@ -22,15 +19,15 @@ cursor = cursor + result
 local go_on = arg() == '1'
 
 local function settle()
-  local lease = id .. ':' .. ex
+  local job, lease = K.job .. id, id .. ':' .. ex
   if expired_only == '1' then
     local ends = call('ZSCORE', K.wip .. q, lease)
     if not ends or tonumber(ends) > NOW then return 0 end
   end
   local runner = w
   if runner == '' then runner = call('HGET', K.execution .. lease, 'worker_name') or '' end
-  if not end_execution(id, ex, q, runner) then return call('EXISTS', job_key(id)) == 1 and 0 or 2 end
-  local was = call('HMGET', job_key(id), 'status', 'data', 'rate_limit_key', 'ttl', 'dependency_ids', 'dependency_id')
+  if not end_execution(id, ex, q, runner) then return call('EXISTS', job) == 1 and 0 or 2 end
+  local was = call('HMGET', job, 'status', 'created_at', 'rate_limit_key', 'ttl', 'dependency_ids', 'dependency_id')
   if not was[2] then return 2 end
   if was[1] ~= expected then
     if was[1] ~= 'canceled' then return 3 end
@@ -40,9 +37,9 @@ local function settle()
     end
     call('ZREM', K.canceled .. q, id)
   end
-  if expected == 'queued' and call('LPOS', list_key(q), id) then return 3 end
-  if w == '' then call('LREM', intermediate_key(q), 0, id) end  -- our own claims leave nothing there
-  call('HSET', job_key(id), 'status', status, unpack(ARGV, first_change, first_change + changes - 1))
+  if expected == 'queued' and call('LPOS', K.queue .. q, id) then return 3 end
+  if w == '' then call('LREM', K.queue .. q .. K.intermediate_suffix, 0, id) end  -- our own claims leave nothing there
+  call('HSET', job, 'status', status, unpack(ARGV, first_change, first_change + changes - 1))
   if result > 0 then
     call('XADD', K.results .. id, 'MAXLEN', '~', '10', '*', unpack(ARGV, first_result, first_result + result - 1))
     if result_ttl == '-1' then call('PERSIST', K.results .. id)
@@ -55,36 +52,36 @@ local function settle()
   local has_dependents = outcome == '' or release(id, outcome, date)
   if slot == '1' then free_slot(id, was[3], date) end
   if place == 'due' then
-    call('SADD', K.queues, list_key(q))
+    call('SADD', K.queues, K.queue .. q)
     call('ZADD', K.scheduled .. q, due, id)
   elseif place ~= '' then
-    call('SADD', K.queues, list_key(q))
+    call('SADD', K.queues, K.queue .. q)
     push(id, q, place == 'front')
   end
   if place ~= '' and (tonumber(was[4] or '') or 0) > 0 then expire_job(id, was[4]) end
   if job_ttl == '0' then
-    local group = call('HGET', job_key(id), 'group_id')
+    local group = call('HGET', job, 'group_id')
     if group and group ~= '' then call('SREM', K.group .. group, id) end
     delete_job(id)
   elseif job_ttl ~= '' then
-    call('EXPIRE', job_key(id), job_ttl)
-    if has_dependents then call('EXPIRE', dependents_key(id), job_ttl) end
-    if was[5] or was[6] then call('EXPIRE', dependencies_key(id), job_ttl) end
+    call('EXPIRE', job, job_ttl)
+    if has_dependents then call('EXPIRE', job .. K.dependents_suffix, job_ttl) end
+    if was[5] or was[6] then call('EXPIRE', K.job .. ':' .. id .. K.dependencies_suffix, job_ttl) end
   end
   return 1
 end
 
 local code = settle()
 local begun = next_id ~= ''
-if begun and call('ZSCORE', K.wip .. next_q, next_id .. ':' .. next_ex) and call('HGET', job_key(next_id), 'status') == 'queued' then
-  begin(next_id, w, date)
+if begun and call('ZSCORE', K.wip .. next_q, next_id .. ':' .. next_ex) and call('HGET', K.job .. next_id, 'status') == 'queued' then
+  begin(next_id, w, date, true)
 end
 local reply = go_on and claim() or { 0 }
 local has_job = begun or reply[1] == 1
-if w ~= '' and (tell or not has_job) and call('HEXISTS', worker_key(w), 'birth') == 1 then
+if w ~= '' and (tell or not has_job) and call('HEXISTS', K.worker .. w, 'birth') == 1 then
   if not has_job then
-    call('HDEL', worker_key(w), 'current_job')
-    if not go_on then call('HSET', worker_key(w), 'state', 'idle') end
+    call('HDEL', K.worker .. w, 'current_job')
+    if not go_on then call('HSET', K.worker .. w, 'state', 'idle') end
   end
   tally(w, successes, failures, worked)
   return { code, reply, 1 }

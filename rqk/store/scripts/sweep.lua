@@ -15,22 +15,22 @@ for _, q in ipairs(list_arg()) do
   -- Dependents that RQ 3.0 released and did not push, and those whose parents have vanished (protocol.md 7, points 8 and 9).
   for _, id in ipairs(call('ZRANGEBYSCORE', K.ready .. q, '-inf', NOW - patience, 'LIMIT', 0, most)) do
     call('ZREM', K.ready .. q, id)
-    if call('HGET', job_key(id), 'status') == 'ready_to_enqueue' then
-      enter(id, q, call('HGET', job_key(id), 'enqueue_at_front') == '1', date)
+    if call('HGET', K.job .. id, 'status') == 'ready_to_enqueue' then
+      enter(id, q, call('HGET', K.job .. id, 'enqueue_at_front') == '1', date)
       back[#back + 1] = q; back[#back + 1] = id
     end
   end
   for _, id in ipairs(call('ZRANGEBYSCORE', K.deferred .. q, '-inf', NOW - patience, 'LIMIT', 0, most)) do
-    local job = call('HMGET', job_key(id), 'status', 'allow_dependency_failures', 'enqueue_at_front')
+    local job = call('HMGET', K.job .. id, 'status', 'allow_dependency_failures', 'enqueue_at_front')
     if job[1] ~= 'deferred' then
       call('ZREM', K.deferred .. q, id)
-    elseif call('EXISTS', dependencies_key(id)) == 1 and is_met(id, '', job[2] == '1') then
+    elseif call('EXISTS', K.job .. ':' .. id .. K.dependencies_suffix) == 1 and is_met(id, '', job[2] == '1') then
       call('ZREM', K.deferred .. q, id)
       enter(id, q, job[3] == '1', date)
       back[#back + 1] = q; back[#back + 1] = id
     end
   end
-  local stuck = call('LRANGE', intermediate_key(q), 0, most - 1)
+  local stuck = call('LRANGE', K.queue .. q .. K.intermediate_suffix, 0, most - 1)
   local seen = K.unsettled .. q
   if #stuck == 0 then
     call('DEL', seen)
@@ -44,11 +44,11 @@ for _, q in ipairs(list_arg()) do
         if not since then
           call('HSET', seen, id, NOW)
         elseif NOW - since >= patience then
-          call('LREM', intermediate_key(q), 1, id)
+          call('LREM', K.queue .. q .. K.intermediate_suffix, 1, id)
           call('HDEL', seen, id)
-          call('DEL', intermediate_key(q) .. ':first_seen:' .. id)
-          if call('HGET', job_key(id), 'status') == 'queued' then
-            call('LPUSH', list_key(q), id)
+          call('DEL', K.queue .. q .. K.intermediate_suffix .. ':first_seen:' .. id)
+          if call('HGET', K.job .. id, 'status') == 'queued' then
+            call('LPUSH', K.queue .. q, id)
             back[#back + 1] = q; back[#back + 1] = id
           end
         end
