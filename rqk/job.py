@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
-from uuid import uuid4
 
 from rqk import clock
 from rqk.connections import resolve_connection
@@ -15,7 +14,7 @@ from rqk.core.records import JobRecord
 from rqk.core.states import JobStatus
 from rqk.current import current
 from rqk.errors import InvalidJobOperation, NoSuchJobError
-from rqk.making import dump_meta, load_meta, new_record, validate_job_id
+from rqk.making import dump_meta, load_meta, new_id, new_record, validate_job_id
 from rqk.policies import Callback, Dependency, Repeat, Retry
 from rqk.result import Result
 from rqk.serializers import resolve_serializer
@@ -74,7 +73,7 @@ class Job(StoredJob):
         connection_factory: Callable[[], Client] | None = None,
     ) -> None:
         self.record = record or JobRecord(
-            id=validate_job_id(id) if id is not None else str(uuid4()), created_at=clock.now()
+            id=validate_job_id(id) if id is not None else new_id(), created_at=clock.now()
         )
         self.serializer = resolve_serializer(serializer)
         self._connection = connection
@@ -132,7 +131,7 @@ class Job(StoredJob):
             args,
             kwargs,
             used,
-            id=str(uuid4()) if id is None else validate_job_id(id),
+            id=new_id() if id is None else validate_job_id(id),
             now=clock.now(),
             status=status or JobStatus.CREATED,
             origin=origin,

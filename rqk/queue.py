@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import uuid4
 
 from rqk import clock
 from rqk.connections import resolve_connection
@@ -17,7 +16,7 @@ from rqk.core.states import JobStatus
 from rqk.core.times import parse_duration, to_epoch
 from rqk.errors import DuplicateJobError, NoSuchJobError
 from rqk.job import Job
-from rqk.making import EnqueueData, dump_meta, new_record, validate_job_id
+from rqk.making import EnqueueData, dump_meta, new_id, new_record, validate_job_id
 from rqk.registry import (
     CanceledJobRegistry,
     DeferredJobRegistry,
@@ -186,7 +185,7 @@ class Queue:
             data.args,
             data.kwargs,
             self.serializer,
-            id=str(uuid4()) if data.job_id is None else validate_job_id(data.job_id),
+            id=new_id() if data.job_id is None else validate_job_id(data.job_id),
             now=now,
             status=JobStatus.QUEUED if due is None else JobStatus.SCHEDULED,
             enqueued_at=now if due is None else None,

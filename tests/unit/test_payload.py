@@ -11,6 +11,7 @@ import threading
 import zlib
 from pathlib import Path
 from typing import Any
+from uuid import RFC_4122, UUID
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from rqk.core import payload
 from rqk.core.call import Call, decode_call
 from rqk.errors import DeserializationError, SerializationError
+from rqk.making import new_id
 from rqk.serializers import JSONSerializer, PickleSerializer, resolve_serializer
 from tests.support.jobs import Counter, add, later
 
@@ -59,6 +61,14 @@ def test_a_call_survives_its_bytes(serializer: Any, call: Call) -> None:
     data = payload.encode_call(call, serializer)
     assert decode_call(data, serializer) == call
     assert decode_call(zlib.decompress(data), serializer) == call, "uncompressed bytes are read too"
+
+
+@pytest.mark.parametrize("size", [1, 400, 600, 4000, 5000, 100_000])
+def test_what_is_repeated_is_stored_once_whatever_the_size(size: int) -> None:
+    call = Call("m.f", None, ("x" * size,), {})
+    data = payload.encode_call(call, PickleSerializer)
+    assert decode_call(data, PickleSerializer) == call
+    assert len(data) < 100 + size // 100
 
 
 @given(CALLS, st.sampled_from([PickleSerializer, JSONSerializer]), st.integers(0, pickle.HIGHEST_PROTOCOL))
@@ -203,3 +213,11 @@ def test_a_serializer_that_is_not_there(path: str) -> None:
 def test_a_serializer_that_is_none(thing: Any) -> None:
     with pytest.raises(NotImplementedError, match=r"has no dumps\(\)"):
         resolve_serializer(thing)
+
+
+def test_new_ids_are_random_uuids_of_version_4() -> None:
+    ids = {new_id() for _ in range(200)}
+    assert len(ids) == 200
+    assert {str(UUID(text)) for text in ids} == ids
+    assert {(UUID(text).version, UUID(text).variant) for text in ids} == {(4, RFC_4122)}
+    assert {text[19] for text in ids} == set("89ab")

@@ -30,6 +30,17 @@ def test_a_zone_changes_the_clock_face_and_not_the_moment(moment: datetime, hour
     assert to_date(elsewhere) == to_date(moment)
 
 
+@given(MOMENTS, st.lists(st.timedeltas(timedelta(seconds=-2), timedelta(seconds=2)), max_size=8))
+def test_dates_written_one_after_the_other_are_each_right(moment: datetime, steps: list[timedelta]) -> None:
+    """What is kept of the last one must not show in the next."""
+    for step in steps:
+        try:
+            moment += step
+        except OverflowError:
+            return
+        assert to_date(moment) == moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
 def test_the_fraction_always_has_six_digits() -> None:
     assert to_date(datetime(2026, 11, 23, 22, 50, 51, tzinfo=UTC)) == "2026-11-23T22:50:51.000000Z"
 

@@ -1,4 +1,4 @@
-"""One job ahead: a worker with quick jobs takes the next one before the last one's end is written, with a fork for each and with recycled horses."""
+"""Jobs ahead: a worker with quick jobs takes the next ones before the last one's end is written, with a fork for each and with recycled horses."""
 
 from __future__ import annotations
 
@@ -56,16 +56,19 @@ def test_a_job_does_not_wait_behind_a_long_one(
 ) -> None:
     many(redis, tmp_path / "notes", 40)
     held = hold(redis, tmp_path)
-    behind = Queue(connection=redis).enqueue(jobs.note, str(tmp_path / "notes"), "behind")
+    queue = Queue(connection=redis)
+    behind = [queue.enqueue(jobs.note, str(tmp_path / "notes"), f"behind-{number}") for number in range(4)]
     start_worker("default", options=options)
     wait_until(lambda: held.runs == 1, 20, "the long job to begin")
     wait_until(
-        lambda: redis.lrange(keys.queue("default"), 0, -1) == [behind.id.encode()], 5, "the next one to be given back"
+        lambda: redis.lrange(keys.queue("default"), 0, -1) == [job.id.encode() for job in behind],
+        *(5, "the next ones to be given back, in their order"),
     )
-    assert behind.get_status() == "queued"
+    assert {job.get_status() for job in behind} == {"queued"}
     other = start_worker("default", options=["--burst"], ready=False)
     other.wait()
-    assert ended(behind) == "finished"
+    assert {ended(job) for job in behind} == {"finished"}
+    assert order_of(tmp_path / "notes")[-4:] == [f"behind-{number}" for number in range(4)]
     held.open()
     assert ended(held.job) == "finished"
 
