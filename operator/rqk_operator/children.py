@@ -7,7 +7,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rqk_operator.errors import KubeError
+from rqk_operator.conflicts import declared, listed
+from rqk_operator.errors import Conflict, KubeError
+from rqk_operator.events import Events
 from rqk_operator.kube import Kube, path_of
 from rqk_operator.manifests import digest, optional_children
 from rqk_operator.names import MANIFEST_NOTE, OPERATOR, POOL_LABEL
@@ -30,8 +32,10 @@ Known = Mapping[str, str]  # kind -> digest of the manifest that is applied
 class Children:
     """Keeps them as their pools want them. ``namespaces``: those that are served; empty for all."""
 
-    def __init__(self, kube: Kube, pools: Pools, namespaces: tuple[str, ...], clock: Callable[[], float]) -> None:
-        self._kube, self._pools, self._namespaces, self._clock = kube, pools, namespaces, clock
+    def __init__(
+        self, kube: Kube, pools: Pools, events: Events, namespaces: tuple[str, ...], clock: Callable[[], float]
+    ) -> None:
+        self._kube, self._pools, self._events, self._namespaces, self._clock = kube, pools, events, namespaces, clock
         self._known: dict[str, dict[str, str]] = {}  # by the pool's uid
         self._wanted: dict[str, tuple[int | None, dict[str, str]]] = {}  # by uid: generation, kind -> digest
         self._refused: dict[str, tuple[int | None, float]] = {}  # by uid: of which generation, when to try that again
@@ -80,19 +84,41 @@ class Children:
         self, state: PoolState, kind: str, manifest: dict[str, Any], known: dict[str, str], mark: str
     ) -> None:
         api, plural = KINDS[kind]
+        path = path_of(api, plural, state.about.namespace, state.about.name)
         try:
-            path = path_of(api, plural, state.about.namespace, state.about.name)
-            await self._kube.apply(path, manifest, OPERATOR, force=True)
+            live = await self._kube.find(path)
+            if live is None or _is_of(live, state):
+                if others := await self._write(state, path, manifest):
+                    self._refuse(state, "FieldConflict", f"{kind}: {listed(others)}; remove it there, or from the pool")
+                else:
+                    known[kind] = mark
+            else:
+                self._refuse(state, "NameTaken", f"a {kind} named {state.about.name} exists and is not this pool's")
         except KubeError as error:
             if not (error.is_rejection or error.is_missing):
                 raise
             text = f"the {kind} cannot be made: {error}"
             if error.is_missing and kind == "PodMonitor":
                 text = "the PodMonitor cannot be made: the Prometheus operator's CRDs are not installed"
-            state.children_trouble = Trouble(f"{kind}Rejected", text)
-            self._refused[state.about.uid] = state.generation, self._clock() + AGAIN_S
-            return
-        known[kind] = mark
+            self._refuse(state, f"{kind}Rejected", text)
+
+    async def _write(self, state: PoolState, path: str, manifest: dict[str, Any]) -> list[Conflict]:
+        """Apply it; returns the fields that another tool declares as its own, which it then keeps."""
+        try:
+            await self._kube.apply(path, manifest, OPERATOR)
+        except KubeError as error:
+            if not error.conflicts:
+                raise
+            if others := declared(await self._kube.get(path), error.conflicts):
+                return others
+            text = f"changed back what was edited by hand: {listed(error.conflicts)}"
+            self._events.note(state.about, "Normal", "EditReverted", f"{manifest['kind']}: {text}")
+            await self._kube.apply(path, manifest, OPERATOR, force=True)
+        return []
+
+    def _refuse(self, state: PoolState, reason: str, text: str) -> None:
+        state.children_trouble = Trouble(reason, text)
+        self._refused[state.about.uid] = state.generation, self._clock() + AGAIN_S
 
     def _digests(self, state: PoolState) -> dict[str, str]:
         generation, digests = self._wanted.get(state.about.uid, (None, {}))
@@ -132,9 +158,20 @@ class Children:
                     raise
 
 
+def _owner(meta: Mapping[str, Any]) -> str | None:
+    return next((it["uid"] for it in meta.get("ownerReferences") or () if it.get("controller")), None)
+
+
+def _is_of(live: Mapping[str, Any], state: PoolState) -> bool:
+    """Whether it is this pool's: made for it, or left behind by one of its name (``kubectl delete --cascade=orphan``)."""
+    meta = live["metadata"]
+    owner, pool = _owner(meta), (meta.get("labels") or {}).get(POOL_LABEL)
+    return owner == state.about.uid or (owner is None and pool == state.about.name)
+
+
 def _note(item: Mapping[str, Any], kind: str, found: dict[str, dict[str, str]]) -> None:
     meta = item["metadata"]
-    owner = next((it["uid"] for it in meta.get("ownerReferences") or () if it.get("controller")), None)
+    owner = _owner(meta)
     if owner is not None and "deletionTimestamp" not in meta:
         edited = foreign_writers(meta.get("managedFields") or ())
         mark = (meta.get("annotations") or {}).get(MANIFEST_NOTE, "")

@@ -15,7 +15,8 @@ from rqk.errors import StoreError
 from rqk.store import leases, workers
 from rqk.store.connect import Client
 from rqk_operator import manifests
-from rqk_operator.errors import Conflict, KubeError
+from rqk_operator.conflicts import declared, listed
+from rqk_operator.errors import KubeError
 from rqk_operator.events import Events
 from rqk_operator.kube import Kube, path_of
 from rqk_operator.names import AUTOSCALER, COST_NOTE, MANIFEST_NOTE, OPERATOR, POOLS, POOLS_API
@@ -141,9 +142,9 @@ class Hands:
         except KubeError as error:
             if not error.conflicts:
                 raise
-            others = await self._declared_elsewhere(path, error.conflicts)
+            others = declared(await self._kube.get(path), error.conflicts)
             if others:
-                state.conflict = Trouble("FieldConflict", f"{_listed(others)}; remove it there, or from the pool")
+                state.conflict = Trouble("FieldConflict", f"{listed(others)}; remove it there, or from the pool")
                 state.accepted_owners, state.refused, state.again_at = (
                     live.owners,
                     state.wanted,
@@ -154,21 +155,13 @@ class Hands:
                 state.about,
                 "Normal",
                 "EditReverted",
-                f"changed back what was edited by hand: {_listed(error.conflicts)}",
+                f"changed back what was edited by hand: {listed(error.conflicts)}",
             )
             made, warnings = await self._kube.apply(path, manifest, OPERATOR, force=True)
         view = deployment_view(made)
         state.deployment, state.accepted_owners = view, view.owners
         state.template_note = "; ".join(warnings)
         return True
-
-    async def _declared_elsewhere(self, path: str, conflicts: Iterable[Conflict]) -> list[Conflict]:
-        """Fields that another tool declares as its own. What was merely edited by hand is not declared, and is set back."""
-        live = await self._kube.get(path)
-        declared = {
-            it["manager"] for it in live["metadata"].get("managedFields") or () if it.get("operation") == "Apply"
-        }
-        return [conflict for conflict in conflicts if conflict.manager in declared]
 
     async def _hand_over(self, state: PoolState, live: DeploymentView, replicas: int) -> None:
         """Let the autoscaler's field manager own the number."""
@@ -308,10 +301,3 @@ def _resized(live: DeploymentView, scale: dict[str, Any]) -> DeploymentView:
         version=int(scale["metadata"]["resourceVersion"]),
         scaler_owns_replicas=True,
     )
-
-
-def _listed(conflicts: Iterable[Conflict]) -> str:
-    by_manager: dict[str, list[str]] = {}
-    for conflict in conflicts:
-        by_manager.setdefault(conflict.manager, []).append(conflict.field)
-    return "; ".join(f"{manager} holds {', '.join(fields)}" for manager, fields in sorted(by_manager.items()))

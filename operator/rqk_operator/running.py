@@ -51,7 +51,7 @@ class Operator:
         self.pools = Pools(self._pool_changed, self._pool_left, clock)
         self.metrics = OperatorMetrics(lambda: self.pools if self.leads() else ())
         self.events = Events(kube, clock, settings.identity)
-        self.children = Children(kube, self.pools, settings.namespaces, clock)
+        self.children = Children(kube, self.pools, self.events, settings.namespaces, clock)
         self.leader = Leader(
             kube.express(), settings.lease_namespace, settings.lease_name, settings.identity, clock, self.metrics.leads
         )

@@ -282,6 +282,23 @@ def test_the_optional_children_come_and_go(shop: Shop) -> None:
     pool.wait_condition("Ready", "True", 90)
 
 
+def test_an_object_of_somebody_elses_is_not_taken_over(shop: Shop) -> None:
+    spec = {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "theirs"}}}
+    shop.client.apply(
+        {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "pool"}, "spec": spec}
+    )
+    pool = shop.pool(wait=False, podDisruptionBudget={"maxUnavailable": 1})
+    reason, message = pool.wait_condition("Ready", "False", 30)[1:]
+    assert reason == "NameTaken"
+    assert "PodDisruptionBudget named pool" in message
+    theirs = shop.client.get("pdb", "pool")
+    assert theirs["spec"]["selector"] == spec["selector"]
+    assert "ownerReferences" not in theirs["metadata"]
+    shop.client.kubectl("delete", "pdb", "pool")
+    pool.wait_condition("Ready", "True", 90)
+    assert shop.client.get("pdb", "pool")["metadata"]["ownerReferences"][0]["name"] == "pool"
+
+
 def test_what_kubectl_shows(shop: Shop) -> None:
     pool = shop.pool(scaling={"minReplicas": 1})
     pool.wait_ready(1)

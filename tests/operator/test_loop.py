@@ -50,7 +50,7 @@ class Turning:
         self.loop = Loop(
             self.pools,
             Hands(server.kube, self.pools, self.events, clock),
-            Children(server.kube, self.pools, (), clock),
+            Children(server.kube, self.pools, self.events, (), clock),
             Vault(server.kube, clock),
             self.events,
             OperatorMetrics(lambda: self.pools),
