@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,10 @@ from tests.kube.client import wait_for
 
 def begun(shop: Shop, count: int, timeout: float = 60.0) -> None:
     wait_for(lambda: len(shop.ran("begun")) >= count, timeout, f"{count} jobs to begin", pause=0.5)
+
+
+def statuses(shop: Shop) -> list[dict[str, Any]]:
+    return [pod["status"] for pod in shop.client.items("pods", "rqk.dev/pool=pool")]
 
 
 def failure(shop: Shop, job: str) -> str:
@@ -56,6 +62,21 @@ def test_a_worker_that_is_killed_is_noticed_at_once(shop: Shop) -> None:
     wait_for(lambda: sum(shop.ran("begun").values()) == 2, 25, "the job to begin again", pause=0.5)
     assert time.monotonic() - started < 25, "found by the end of its lease only"
     shop.wait_statuses([job], "finished", 60)
+
+
+def test_the_job_of_an_evicted_pod_is_settled_at_once(shop: Shop, cluster: Access) -> None:
+    """The kubelet's own eviction: the pod stays, failed, and its worker dies in the middle of a job."""
+    if cluster.own is None:
+        pytest.skip("a cluster that was handed over may look at the pods' storage seldom, or never")
+    pool = shop.pool(worker={"resources": {"limits": {"ephemeral-storage": "8Mi"}}}, scaling={"maxReplicas": 1})
+    (job,) = shop.run('answer = [queue().enqueue("shop.fill", "w", 32).id]')
+    begun(shop, 1)
+    wait_for(lambda: "Evicted" in [pod.get("reason") for pod in statuses(shop)], 90, "the kubelet to evict the pod")
+    shop.wait_statuses([job], "failed", 15)  # its lease alone would keep it for 30 s
+    assert re.search(r"pod \S+ failed: Evicted", failure(shop, job))
+    pool.wait_replicas(0, 90)
+    shop.enqueue(1, 0.0)
+    wait_for(lambda: len(shop.ran()) == 1, 60, "the next job to run in another pod")
 
 
 def test_a_drained_node_lets_jobs_end_or_puts_them_back(shop: Shop, cluster: Access) -> None:

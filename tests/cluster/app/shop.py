@@ -54,3 +54,11 @@ def eat(megabytes: int) -> int:
     """A job that needs more memory than the pod may have; the worker around it is eaten too."""
     heap = [bytearray(b"x" * (1 << 20)) for _ in range(megabytes)]
     return len(heap)
+
+
+def fill(word: str, megabytes: int) -> str:
+    """A job that writes more than the pod may store, and then lasts: the kubelet evicts the pod when it looks again."""
+    _count("begun", word)
+    with open("/tmp/filled", "wb") as file:
+        file.writelines(os.urandom(1 << 20) for _ in range(megabytes))
+    return nap(word, 600.0)
