@@ -56,9 +56,8 @@ def resolve_serializer(serializer: Serializer | str | None = None) -> Serializer
     if isinstance(serializer, str):
         if serializer in ALIASES:
             return ALIASES[serializer]
-        module, _, name = serializer.rpartition(".")
         try:
-            found = getattr(import_module(module), name) if module else import_module(name)
+            found = _at(serializer)
         except (ImportError, AttributeError) as error:
             raise ImportError(
                 f"serializer {serializer!r} cannot be imported: {error}; "
@@ -68,3 +67,20 @@ def resolve_serializer(serializer: Serializer | str | None = None) -> Serializer
         if not callable(getattr(found, method, None)):
             raise NotImplementedError(f"serializer {serializer!r} has no {method}()")
     return found  # type: ignore[no-any-return]
+
+
+def _at(path: str) -> Any:
+    """What a dotted path names: something in a module, or a module itself."""
+    module, _, name = path.rpartition(".")
+    if not module:
+        return import_module(path)
+    home = import_module(module)
+    try:
+        return getattr(home, name)
+    except AttributeError:
+        from importlib.util import find_spec  # here: a horse should not hold it
+
+        # A package need not have imported all of its modules.
+        if not hasattr(home, "__path__") or find_spec(path) is None:
+            raise
+    return import_module(path)

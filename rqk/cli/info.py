@@ -40,7 +40,6 @@ def command(target: Target, queues: tuple[str, ...], interval: float | None, as_
     Finished and failed counts are as Redis holds them: unlike `rq info`, looking deletes no expired entry.
     """
     from rqk.cli.info_lines import Wanted
-    from rqk.store.snapshot import snapshot
 
     client = target.client()
     wanted = Wanted(
@@ -59,16 +58,26 @@ def command(target: Target, queues: tuple[str, ...], interval: float | None, as_
     if interval is None or not console.is_terminal:
         _print(console, client, wanted, interval)
     else:
-        _redraw(console, snapshot(client, wanted.names or None), client, wanted, interval)
+        _redraw(console, _look(client, wanted), client, wanted, interval)
+
+
+def _look(client: Client, wanted: Wanted) -> Snapshot:
+    """A snapshot; of queues that cannot be read it says which key is wrong."""
+    from rqk.store import wrong_keys
+    from rqk.store.snapshot import snapshot
+
+    seen = snapshot(client, wanted.names or None)
+    for name, reason in seen.unreadable.items():
+        seen.unreadable[name] = wrong_keys.sentence(client, [name]) or reason
+    return seen
 
 
 def _plain(client: Client, wanted: Wanted, interval: float | None, *, as_json: bool) -> None:
     from rqk import clock
     from rqk.cli.info_lines import lines
-    from rqk.store.snapshot import snapshot
 
     while True:
-        seen = snapshot(client, wanted.names or None)
+        seen = _look(client, wanted)
         if as_json:
             click.echo(json.dumps(as_data(seen, wanted.names), indent=None if interval else 2))
         else:
@@ -81,10 +90,9 @@ def _plain(client: Client, wanted: Wanted, interval: float | None, *, as_json: b
 
 def _print(console: Console, client: Client, wanted: Wanted, interval: float | None) -> None:
     from rqk import clock
-    from rqk.store.snapshot import snapshot
 
     while True:
-        for line in _drawn(console, snapshot(client, wanted.names or None), wanted):
+        for line in _drawn(console, _look(client, wanted), wanted):
             console.print(line, soft_wrap=True)
         if interval is None:
             return
@@ -99,7 +107,6 @@ def _redraw(console: Console, seen: Snapshot, client: Client, wanted: Wanted, in
 
     from rqk import clock
     from rqk.errors import StoreUnavailable
-    from rqk.store.snapshot import snapshot
 
     trouble: list[Text] = []
     with Live(console=console, auto_refresh=False) as live:
@@ -107,7 +114,7 @@ def _redraw(console: Console, seen: Snapshot, client: Client, wanted: Wanted, in
             live.update(Group(*_drawn(console, seen, wanted), *trouble), refresh=True)
             clock.pause(interval)
             try:
-                seen, trouble = snapshot(client, wanted.names or None), []
+                seen, trouble = _look(client, wanted), []
             except StoreUnavailable as error:
                 trouble = [Text(f"{error}; looking again in {interval:g} s", style="red")]
 

@@ -55,6 +55,14 @@ _ADVICE = {
     StoreRefused: "Give user and password in the URL: redis://user:password@host:6379/0",
 }
 
+# Of servers that are there, by words of their answer.
+_ANSWERS = {
+    "loading the dataset": "It reads its data from disk and answers in a while",
+    "read only replica": "This is a replica: give the address of the primary, or of Sentinels (redis+sentinel://host:26379/name)",
+    "MISCONF": "It cannot save its data and takes nothing new until it can; its own log says why",
+    "max number of clients": "Clients must leave, or its maxclients be raised",
+}
+
 
 class Commands(click.Group):
     """Imports a command's module when the command is asked for."""
@@ -111,6 +119,7 @@ def run(words: Sequence[str] | None = None) -> int:
 
 
 def _told(error: RqkError, code: int) -> int:
-    advice = next((text for kind, text in _ADVICE.items() if isinstance(error, kind)), None)
+    told = next((text for words, text in _ANSWERS.items() if words in str(error)), None)
+    advice = told or next((text for kind, text in _ADVICE.items() if isinstance(error, kind)), None)
     click.echo(f"Error: {str(error).rstrip('.')}" + (f".\n{advice}." if advice else ""), err=True)
     return code

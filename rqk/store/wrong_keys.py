@@ -35,6 +35,12 @@ def named(error: StoreError, executor: Executor, about: Sequence[Any]) -> StoreE
     """
     if not isinstance(error, WrongKeyType) or not about:
         return error
+    told = sentence(executor, about)
+    return type(error)(f"{error}: {told}") if told else error
+
+
+def sentence(executor: Executor, about: Sequence[Any]) -> str:
+    """What is wrong with which keys, and what helps; empty if none can be found. One round trip."""
     from rqk.store.scripts import source  # here: it is made of connect, which is made of this
 
     places = dict(_places(about))
@@ -42,14 +48,12 @@ def named(error: StoreError, executor: Executor, about: Sequence[Any]) -> StoreE
     try:
         found = [_text(word) for word in executor.execute_command("EVAL", source("types"), 0, *asked)]
     except (StoreError, wire.RedisError, OSError):  # the first error counts
-        return error
+        return ""
     told = [
         f"{key}{places[key].owner} is {_word(is_)} and should be {_word(places[key].type)}"
         for key, is_ in islice(zip(found[::2], found[1::2], strict=True), _MOST_TOLD)
     ]
-    if not told:
-        return error
-    return type(error)(f"{error}: {', '.join(told)}; another program must have written it, so rename or delete it")
+    return f"{', '.join(told)}; another program must have written it, so rename or delete it" if told else ""
 
 
 def _places(about: Iterable[Any]) -> Iterator[tuple[str, Place]]:

@@ -155,6 +155,36 @@ def test_a_server_that_is_full(rqk: Command, make_server: MakeServer) -> None:
     assert "Is it running" not in said.err
 
 
+def test_a_replica_that_takes_no_writes(rqk: Command, make_server: MakeServer) -> None:
+    primary = make_server()
+    server = make_server(replicaof=f"127.0.0.1 {primary.port}")
+    said = rqk("enqueue", "m.f", url=server.url)
+    assert said.code == 1
+    assert "This is a replica: give the address of the primary" in said.err
+    assert "Is it running" not in said.err
+
+
+def test_a_server_that_cannot_save_its_data(rqk: Command, make_server: MakeServer) -> None:
+    server = make_server(save="1 1")
+    with server.client() as client:
+        (server.directory / "dump.rdb").mkdir()  # a save cannot put its file in the place of a folder
+        client.set("something", "to save")
+        wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", 20, "a save to fail")
+    said = rqk("enqueue", "m.f", url=server.url)
+    assert said.code == 1
+    assert "It cannot save its data" in said.err
+    assert "Is it running" not in said.err
+
+
+def test_a_server_that_has_no_room_for_another_client(rqk: Command, make_server: MakeServer) -> None:
+    server = make_server()
+    with server.client() as client:
+        client.config_set("maxclients", len(client.client_list()))
+        said = rqk("info", url=server.url)
+    assert said.code == 1
+    assert "its maxclients be raised" in said.err
+
+
 def test_a_queue_whose_key_is_something_else(rqk: Command, redis: redis_py.Redis) -> None:
     redis.set("rq:queue:odd", "text")
     for words in (("enqueue", "m.f", "-q", "odd"), ("empty", "odd")):

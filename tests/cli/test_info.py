@@ -78,7 +78,7 @@ def test_json(rqk: Command, redis: redis_py.Redis, start_worker: StartWorker) ->
 def test_a_queue_that_cannot_be_read_is_named(rqk: Command, redis: redis_py.Redis) -> None:
     redis.sadd("rq:queues", "rq:queue:odd")
     redis.set("rq:queue:odd", "no list")
-    assert "queue odd cannot be read" in rqk("info").out
+    assert "queue odd cannot be read: rq:queue:odd of queue 'odd' is a string and should be a list" in rqk("info").out
     assert "odd" in json.loads(rqk("info", "--json").out)["unreadable"]
 
 

@@ -200,6 +200,8 @@ def test_serializers_by_name_and_by_object() -> None:
     assert resolve_serializer(None) is resolve_serializer("pickle") is PickleSerializer
     assert resolve_serializer("json") is resolve_serializer("rqk.serializers.JSONSerializer") is JSONSerializer
     assert resolve_serializer("marshal") is marshal, "a module will do"
+    inside = resolve_serializer("tests.support.module_serializer")
+    assert inside.loads(inside.dumps(["x"])) == ["x"], "one inside a package that nobody has imported, too"
     assert resolve_serializer(pickle) is pickle
 
 
