@@ -50,7 +50,7 @@ class Kube:
         self._session = aiohttp.ClientSession(connector=connector, read_bufsize=_LONGEST_LINE)
         self.gate: asyncio.Semaphore | None = asyncio.Semaphore(MOST_AT_A_TIME)
         self._asked = asked or (lambda verb, status: None)
-        self.streams = True  # whether the server can stream what is there; found out when it is first asked to
+        self.streams: bool | None = None  # whether the server can stream what is there; None: it was not asked yet
 
     @classmethod
     async def connect(cls, asked: Callable[[str, int], None] | None = None) -> Self:
@@ -147,17 +147,19 @@ class Kube:
         Streamed by servers that can (Kubernetes 1.34 or newer), from their memory, and each object is gone before the next one
         comes; else listed in pages.
         """
-        if self.streams:
+        if self.streams is not False:
             try:
                 async with contextlib.aclosing(self.watch(path, "", _STREAM_SILENCE_S, **_INITIAL, **query)) as events:
                     async for event in events:
-                        yield event
                         if event["type"] == "BOOKMARK":
+                            self.streams = True
+                            yield event
                             return
+                        yield event
             except KubeError as error:
                 if error.status not in (0, 400, 422):
                     raise
-                self.streams = error.status == 0  # else it does not know how
+            self.streams = self.streams or False  # one that has done so before has only broken off
         async for page in self.pages(path, light=False, **query):
             for item in page.get("items") or ():
                 yield {"type": "ADDED", "object": item}

@@ -161,7 +161,7 @@ class Operator:
         try:
             await kopf.operator(
                 registry=handlers.register(self.pools),
-                settings=handlers.configure(streaming=self.kube.streams),
+                settings=handlers.configure(streaming=bool(self.kube.streams)),
                 standalone=True,
                 # Of no use without peering; kopf would look for the user's name, which a container need not have.
                 identity=cast(Any, self.settings.identity),

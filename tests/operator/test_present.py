@@ -96,6 +96,19 @@ def test_after_a_broken_stream_things_are_told_once_more(happened: list[Any]) ->
     async def run() -> None:
         async with answering(two_pages([]), lambda version: happened) as server:
             assert await present(server) == [("ADDED", "a"), ("ADDED", "a"), ("ADDED", "b"), ("BOOKMARK", "7")]
+            assert server.kube.streams is False, "it may be one that never comes to an end"
+
+    asyncio.run(run())
+
+
+def test_a_server_that_has_streamed_before_is_asked_to_again_after_a_break() -> None:
+    streams: list[list[Any]] = [[ENDED], [], [ENDED]]
+
+    async def run() -> None:
+        async with answering(two_pages([]), lambda version: streams.pop(0)) as server:
+            assert await present(server) == [("BOOKMARK", "9")]
+            assert await present(server) == [("ADDED", "a"), ("ADDED", "b"), ("BOOKMARK", "7")]
+            assert await present(server) == [("BOOKMARK", "9")]
 
     asyncio.run(run())
 
