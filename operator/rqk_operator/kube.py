@@ -157,8 +157,9 @@ class Kube:
                             return
                         yield event
             except KubeError as error:
-                if error.status not in (0, 400, 422):
+                if error.status in (401, 403, 404):
                     raise
+                # Else it does not know how, or its etcd does not (older than 3.4.25: a status of 500, in the stream).
             self.streams = self.streams or False  # one that has done so before has only broken off
         async for page in self.pages(path, light=False, **query):
             for item in page.get("items") or ():

@@ -90,6 +90,10 @@ def test_an_older_server_is_asked_for_pages_and_not_for_a_stream_again() -> None
         pytest.param(
             [event("ADDED", "a"), {"type": "ERROR", "object": refusal(422, "Invalid", "x")[1]}], id="an error"
         ),
+        pytest.param(
+            [event("ADDED", "a"), {"type": "ERROR", "object": refusal(500, "", "RequestWatchProgress is disabled")[1]}],
+            id="an old etcd",
+        ),
     ],
 )
 def test_after_a_broken_stream_things_are_told_once_more(happened: list[Any]) -> None:
