@@ -19,7 +19,7 @@ extra = {"action": "start", "job_id": "j"}
 """
 BOTH = """
 logger.info("%s", "high: a 100% job (j)", extra=extra)
-logs.Short(logger).info("high: a 100% job (j)", extra)
+logs.Short(logger).info("high: a 100% job (j)", lambda: extra)
 """
 
 
@@ -35,7 +35,7 @@ def test_both_ways_write_the_same() -> None:
 
 
 def test_the_short_way_is_taken() -> None:
-    assert said("logs.setup(); logger.info = None; logs.Short(logger).info('m', extra)") == ["TIME m"]
+    assert said("logs.setup(); logger.info = None; logs.Short(logger).info('m', lambda: extra)") == ["TIME m"]
 
 
 @pytest.mark.parametrize("options", ["json_lines=True", "log_format='%(levelname)s %(message)s'"])
@@ -53,7 +53,7 @@ def test_handlers_of_others_are_heeded(whose: str) -> None:
         f"""
 logs.setup()
 {whose}.addHandler(logging.StreamHandler(theirs := io.StringIO()))
-logs.Short(logger).info("m", extra)
+logs.Short(logger).info("m", lambda: extra)
 print("theirs:", theirs.getvalue(), end="")
 """
     )
@@ -61,8 +61,8 @@ print("theirs:", theirs.getvalue(), end="")
 
 
 def test_a_higher_level_says_nothing() -> None:
-    assert said("logs.setup('WARNING'); logs.Short(logger).info('m', extra)") == []
+    assert said("logs.setup('WARNING'); logs.Short(logger).info('m', lambda: extra)") == []
 
 
 def test_a_broken_output_stops_nobody() -> None:
-    assert said("logs.setup(); logging.raiseExceptions = False; out = sys.stdout; logging.getLogger('rqk').handlers[0].stream = io.StringIO(); logging.getLogger('rqk').handlers[0].stream.close(); logs.Short(logger).info('m', extra)") == []  # fmt: skip
+    assert said("logs.setup(); logging.raiseExceptions = False; out = sys.stdout; logging.getLogger('rqk').handlers[0].stream = io.StringIO(); logging.getLogger('rqk').handlers[0].stream.close(); logs.Short(logger).info('m', lambda: extra)") == []  # fmt: skip

@@ -212,7 +212,7 @@ def enqueued_options(stage: Stage) -> None:
 
 LEASE = {
     r"rq:scheduler-lock:\w+$": "every worker of ours moves due jobs, RQ's only if asked to",
-    r"rq:worker:worker-1: lives 60 s instead of (90|480) s": "twice our lease: a dead worker is unlisted sooner",
+    r"rq:worker:worker-1: lives (5\d|60) s instead of (90|480) s": "twice our lease: a dead worker is unlisted sooner",
     r"rq:(wip:default|executions:job-1): score of .* is -?\d+\S* instead of": "a lease of 30 s, renewed every 10 s",
 }
 KNOWN: dict[str, dict[str, str]] = {
