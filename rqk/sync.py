@@ -13,6 +13,7 @@ from rqk import clock
 from rqk.core import moves
 from rqk.core.codec import encode_job
 from rqk.core.moves import Attempt
+from rqk.core.times import to_epoch
 from rqk.current import set_current
 from rqk.job import Job
 from rqk.store import jobs
@@ -40,7 +41,7 @@ def run_now(job: Job, func: Callable[..., Any] | str) -> Job:
     finally:
         set_current(None)
     now = clock.now()
-    attempt = Attempt("", "", started, now)
+    attempt = Attempt("", "", to_epoch(started), to_epoch(now))
     if failure is None:
         move = moves.finished(record._replace(repeats_left=None), attempt, raw, now)
     else:

@@ -10,13 +10,12 @@ import json
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final
 
 from rqk.core.records import ExecutionRecord, JobRecord, ResultRecord, ResultType, WorkerRecord
 from rqk.core.states import JobStatus
-from rqk.core.times import from_date, from_epoch, to_date, to_epoch
+from rqk.core.times import float_text, from_date, from_epoch, to_date, to_epoch
 from rqk.errors import UnreadableJob
 
 Fields = Mapping[bytes, bytes]
@@ -26,12 +25,6 @@ def pairs(flat: Iterable[bytes]) -> dict[bytes, bytes]:
     """A dict from the flat field/value list that a script returns for a hash."""
     items = iter(flat)
     return dict(zip(items, items, strict=True))
-
-
-def float_text(value: float) -> str:
-    """The shortest text that reads back as the same float, never in exponent form (HINCRBYFLOAT refuses nothing, RQ reads both)."""
-    text = repr(value)
-    return format(Decimal(text), "f") if "e" in text else text
 
 
 # Reading: one function a field, from bytes to the record's value. '' means none except where a reader of RQ would fail.
@@ -266,14 +259,15 @@ def _decode_result(fields: Fields) -> ResultRecord:
 
 def encode_result(result: ResultRecord) -> dict[str, bytes]:
     """The fields of a result entry."""
+    started, ended = result.execution_started_at, result.execution_ended_at
     return result_fields(
         result.type,
         result.worker_name,
         result.return_value,
         result.exc_string,
         result.execution_id,
-        result.execution_started_at,
-        result.execution_ended_at,
+        None if started is None else float_text(started),
+        None if ended is None else float_text(ended),
     )
 
 
@@ -283,10 +277,10 @@ def result_fields(
     value: bytes | None,
     exc_string: str | None,
     execution_id: str | None,
-    started_at: float | None,
-    ended_at: float | None,
+    started_at: str | None,
+    ended_at: str | None,
 ) -> dict[str, bytes]:
-    """The same from the values themselves: a worker writes an entry for every job."""
+    """The same from the values themselves, the last two as texts of epoch seconds: a worker writes an entry for every job."""
     out = {"type": b"%d" % kind, "worker_name": worker_name.encode()}
     if exc_string is not None:
         out["exc_string"] = base64.b64encode(zlib.compress(exc_string.encode("utf-8", "replace")))
@@ -295,9 +289,9 @@ def result_fields(
     if execution_id is not None:
         out["execution_id"] = execution_id.encode()
     if started_at is not None:
-        out["execution_started_at"] = float_text(started_at).encode()
+        out["execution_started_at"] = started_at.encode()
     if ended_at is not None:
-        out["execution_ended_at"] = float_text(ended_at).encode()
+        out["execution_ended_at"] = ended_at.encode()
     return out
 
 

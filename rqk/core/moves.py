@@ -14,7 +14,7 @@ from rqk.core.codec import result_fields
 from rqk.core.records import JobRecord, ResultType
 from rqk.core.retry import Again, Later, Never, after_failure, after_returned_retry, next_repeat
 from rqk.core.states import JobStatus
-from rqk.core.times import to_date, to_epoch
+from rqk.core.times import epoch_texts, to_date, to_epoch
 
 DEFAULT_RESULT_TTL = 500  # seconds; RQ's default
 DEFAULT_FAILURE_TTL = 31_536_000  # seconds: a year; RQ's default
@@ -24,17 +24,17 @@ Place = Literal["", "back", "front", "due"]
 
 
 class Attempt(NamedTuple):
-    """One attempt at a job, as its worker knows it."""
+    """One attempt at a job, as its worker knows it. Times are epoch seconds."""
 
     execution_id: str
     worker_name: str
-    started_at: datetime | None
-    ended_at: datetime | None
+    started_at: float | None
+    ended_at: float | None
 
     @property
     def seconds(self) -> float:
         """How long it took."""
-        return max((self.ended_at - self.started_at).total_seconds(), 0.0) if self.started_at and self.ended_at else 0.0
+        return max(self.ended_at - self.started_at, 0.0) if self.started_at and self.ended_at else 0.0
 
 
 class Move(NamedTuple):
@@ -58,17 +58,17 @@ class Move(NamedTuple):
 def _ending(attempt: Attempt) -> dict[str, bytes]:
     fields = {"worker_name": attempt.worker_name.encode()}
     if attempt.started_at is not None:
-        fields["started_at"] = to_date(attempt.started_at).encode()
+        fields["started_at"] = epoch_texts(attempt.started_at)[0].encode()
     if attempt.ended_at is not None:
-        fields["ended_at"] = fields["last_heartbeat"] = to_date(attempt.ended_at).encode()
+        fields["ended_at"] = fields["last_heartbeat"] = epoch_texts(attempt.ended_at)[0].encode()
     return fields
 
 
 def _result(
     kind: ResultType, attempt: Attempt, *, value: bytes | None = None, exc: str | None = None
 ) -> dict[str, bytes]:
-    started = to_epoch(attempt.started_at) if attempt.started_at else None
-    ended = to_epoch(attempt.ended_at) if attempt.ended_at else None
+    started = epoch_texts(attempt.started_at)[1] if attempt.started_at is not None else None
+    ended = epoch_texts(attempt.ended_at)[1] if attempt.ended_at is not None else None
     return result_fields(kind, attempt.worker_name, value, exc, attempt.execution_id or None, started, ended)
 
 
@@ -212,7 +212,8 @@ def abandoned(job: JobRecord, execution_id: str, policy: Policy, now: datetime, 
         text += f"\n{reason}"
     if policy.abandoned == "requeue":
         text += f"\n{seen} workers died while they ran this job (the limit is {policy.max_deliveries})."
-    move = failed(job, Attempt(execution_id, "", job.started_at, now), text, now)
+    started = to_epoch(job.started_at) if job.started_at is not None else None
+    move = failed(job, Attempt(execution_id, "", started, to_epoch(now)), text, now)
     fields = {name: value for name, value in move.fields.items() if name not in {"worker_name", "last_heartbeat"}}
     return move._replace(fields=fields, counter="")
 

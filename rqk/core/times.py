@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
 
 from rqk.errors import TimeoutFormatError
 
@@ -18,7 +20,16 @@ class _Latest:
     """
 
     date: tuple[datetime, str] = _EPOCH, "1970-01-01T00:00:00.000000Z"
-    second: tuple[datetime, str] = _EPOCH, "1970-01-01T00:00:00."
+    second: tuple[float, str] = 0, "1970-01-01T00:00:00."
+
+
+def _up_to_fraction(second: float) -> str:
+    """The date of a whole second since the epoch."""
+    last, text = _Latest.second
+    if second != last:
+        text = datetime.fromtimestamp(second, UTC).isoformat()[:-6] + "."  # without +00:00
+        _Latest.second = second, text
+    return text
 
 
 def to_date(moment: datetime) -> str:
@@ -27,18 +38,26 @@ def to_date(moment: datetime) -> str:
     if moment is last:
         return text
     if moment.tzinfo is UTC:
-        second, start = _Latest.second
-        since = moment - second
-        if since.days or since.seconds:  # before it, or not within it
-            second = moment.replace(microsecond=0)
-            start = second.isoformat()[:-6] + "."  # without +00:00
-            _Latest.second = second, start
-            since = moment - second
-        text = f"{start}{since.microseconds:06d}Z"
+        text = f"{_up_to_fraction(moment.timestamp() // 1)}{moment.microsecond:06d}Z"
         _Latest.date = moment, text
         return text
     utc = moment.astimezone(UTC) if moment.tzinfo is not None else moment
     return utc.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+@lru_cache(maxsize=8)  # both moments of an attempt are written twice
+def epoch_texts(seconds: float) -> tuple[str, str]:
+    """Epoch seconds, to the microsecond, as the wire has them: as a date, and as the text of a float."""
+    second, micros = divmod(round(seconds * 1e6), 1_000_000)
+    fraction = f"{micros:06d}"
+    number = f"{second}.{fraction}" if micros % 10 and second >= 0 else float_text(round(seconds, 6))
+    return f"{_up_to_fraction(second)}{fraction}Z", number
+
+
+def float_text(value: float) -> str:
+    """The shortest text that reads back as the same float, never in exponent form (HINCRBYFLOAT refuses nothing, RQ reads both)."""
+    text = repr(value)
+    return format(Decimal(text), "f") if "e" in text else text
 
 
 def from_date(text: str | bytes) -> datetime:

@@ -6,9 +6,9 @@ which takes a third of the time of redis-py's command path.
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +22,8 @@ from rqk.store.connect import SOCKET_TIMEOUT_S, Client, describe, translated
 
 _READ = 1 << 16
 _MOST_READS = 64  # at a time: whoever publishes without end must not keep a worker from its jobs
+_NOTHING = False  # hiredis's word for "not enough yet"; RESP2 has no booleans
+_TOO_LATE = "timed out"
 
 
 def _error(text: str) -> wire.ResponseError:
@@ -29,6 +31,13 @@ def _error(text: str) -> wire.ResponseError:
     if text.startswith("NOSCRIPT"):
         return wire.NoScriptError(text)
     return wire.ResponseError(text)
+
+
+def _limit(sock: socket.socket, timeout_s: float | None) -> None:
+    """Let the system watch the time a call takes. Python's own time limits ask poll() before each call, and a job has five."""
+    limit = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6)) if timeout_s is not None else bytes(16)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        sock.setsockopt(socket.SOL_SOCKET, option, limit)
 
 
 class Line:
@@ -40,6 +49,7 @@ class Line:
         self._connection: Any = None
         self._reader: Any = None
         self._due: deque[Callable[[Any], None]] = deque()  # who gets the answers that come first
+        self._is_plain = True  # not encrypted
         self.sock: socket.socket | None = None  # to be closed in a forked child; None when not connected
         self.where = describe(client)
 
@@ -57,7 +67,12 @@ class Line:
         self._connection.connect()
         self._reader = hiredis.Reader(replyError=_error, protocolError=wire.InvalidResponse)
         self.sock = self._connection._sock
-        self.sock.settimeout(self._timeout)
+        self._is_plain = not isinstance(self.sock, ssl.SSLSocket)
+        if self._is_plain:
+            self.sock.settimeout(None)
+            _limit(self.sock, self._timeout)
+        else:
+            self.sock.settimeout(self._timeout)
         return self.sock
 
     def execute_command(self, *args: Any) -> Any:
@@ -82,20 +97,15 @@ class Line:
     def collect(self, *, wait: bool = True) -> None:
         """Read the answers to all posted commands, waiting for them; or only those that have come."""
         try:
-            while self._due and (wait or self._has_answer()):
-                self._hand_over()
+            while self._due:
+                reply = self._next(wait=wait)
+                if reply is _NOTHING:
+                    return
+                self._hand_over(reply)
         except (wire.RedisError, OSError) as error:
             raise self._failed(error) from error
 
-    def _has_answer(self) -> bool:
-        if self.sock is None or self._reader.has_data():  # without a connection reading says what is wrong
-            return True
-        poller = select.poll()
-        poller.register(self.sock, select.POLLIN)
-        return bool(poller.poll(0))
-
-    def _hand_over(self) -> None:
-        reply = self._next()
+    def _hand_over(self, reply: Any) -> None:
         if isinstance(reply, Exception):
             raise wire.ConnectionError(str(reply))
         self._due.popleft()(reply)
@@ -104,6 +114,8 @@ class Line:
         """Send one command (text, bytes, ints and floats); its answer is read later with :meth:`read`."""
         try:
             (self.sock or self._open()).sendall(hiredis.pack_command(args))
+        except BlockingIOError as error:
+            raise self._failed(TimeoutError(_TOO_LATE)) from error
         except (wire.RedisError, OSError) as error:
             raise self._failed(error) from error
 
@@ -111,7 +123,7 @@ class Line:
         """The next answer; error answers are raised."""
         try:
             while self._due:
-                self._hand_over()
+                self._hand_over(self._next())
             reply = self._next()
             if isinstance(reply, Exception):
                 raise reply
@@ -121,35 +133,49 @@ class Line:
             raise self._failed(error) from error
         return reply
 
-    def _next(self) -> Any:
+    def _next(self, *, wait: bool = True) -> Any:
+        """The next answer; _NOTHING if it has not come whole and is not waited for."""
         if self.sock is None:
             raise wire.ConnectionError("not connected")
         reply = self._reader.gets()
-        while reply is False:  # hiredis's word for "not enough yet"; RESP2 has no booleans
-            data = self.sock.recv(_READ)
-            if not data:
-                raise wire.ConnectionError("the server closed the connection")
-            self._reader.feed(data)
+        while reply is _NOTHING and self._receive(wait=wait):
             reply = self._reader.gets()
         return reply
+
+    def _receive(self, *, wait: bool = True) -> bool:
+        """Read once; whether there was anything. Raises TimeoutError if it waited in vain."""
+        sock: Any = self.sock
+        try:
+            if self._is_plain:
+                data = sock.recv(_READ, 0 if wait else socket.MSG_DONTWAIT)
+            elif wait:
+                data = sock.recv(_READ)
+            else:
+                sock.settimeout(0)
+                try:
+                    data = sock.recv(_READ)
+                finally:
+                    sock.settimeout(self._timeout)
+        except (BlockingIOError, ssl.SSLWantReadError) as error:
+            if wait:
+                raise TimeoutError(_TOO_LATE) from error
+            return False
+        if not data:
+            raise wire.ConnectionError("the server closed the connection")
+        self._reader.feed(data)
+        return True
 
     def arrived(self) -> list[Any]:
         """What a subscription has brought, whole messages only, without waiting. Raises StoreUnavailable."""
         if self.sock is None:
             return []
         try:
-            self.sock.settimeout(0)
             for _ in range(_MOST_READS):
-                data = self.sock.recv(_READ)
-                if not data:
-                    raise wire.ConnectionError("the server closed the connection")
-                self._reader.feed(data)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            pass
+                if not self._receive(wait=False):
+                    break
         except (wire.RedisError, OSError) as error:
             raise self._failed(error) from error
-        self.sock.settimeout(self._timeout)
-        return list(iter(self._reader.gets, False))
+        return list(iter(self._reader.gets, _NOTHING))
 
     def _failed(self, error: Exception) -> StoreError:
         ours = translated(error, self.where)

@@ -40,7 +40,7 @@ class Owed(NamedTuple):
 
     task: Task
     end: Ending
-    tally: Tally  # what was told along with it
+    tally: Tally | None  # what was told along with it
     asks: bool  # whether another job is asked for
 
 
@@ -104,15 +104,15 @@ class Ahead:
         self._asked.append(ask.execution_id)
         self._sent_at = now
 
-    def settle(self, task: Task, end: Ending, following: Claimed, ask: Ask | None, now: float) -> None:
+    def settle(self, task: Task, end: Ending, following: Claimed, ask: Ask | None, now: float, wall: datetime) -> None:
         """Send the end of a job, and that the next one, ``following``, begins: before it is given away, so that this is
-        known whatever becomes of us.
+        known whatever becomes of us. ``now`` and ``wall``: the two clocks.
         """
         heart = self._heart
         tell = now >= heart.tell_at
-        owed = Owed(task, end, heart.tally if tell else Tally(), asks=ask is not None)
+        owed = Owed(task, end, heart.tally if tell else None, asks=ask is not None)
         transitions.settle_later(
-            *(self._line, task.lease, end.move, self._clock(), heart.tally, ask),
+            *(self._line, task.lease, end.move, wall, heart.tally, ask),
             tell=tell,
             begins=_lease(following),
             then=lambda answer: self._paid(owed, answer),
@@ -128,7 +128,7 @@ class Ahead:
     def _paid(self, owed: Owed, answer: Settlement) -> None:
         """The end of a job is written, and another one is taken ahead."""
         self._owed.popleft()
-        if not answer.told:
+        if owed.tally is not None and not answer.told:
             self._heart.tally = self._heart.tally.and_also(owed.tally)
         if owed.asks:
             self._took(answer.next)
@@ -162,7 +162,7 @@ class Ahead:
             owed = self._owed[0]
             begun = self._owed[1].task if len(self._owed) > 1 else task
             end = owed.task.next_try(owed.end)
-            args = (self._line, owed.task.lease, end.move, self._clock(), owed.tally)
+            args = (self._line, owed.task.lease, end.move, self._clock(), owed.tally or Tally())
             answer = transitions.settle(*args, begins=begun.lease if begun is not None else None)
             self._paid(owed._replace(asks=False), answer._replace(told=True))
         self.give_back()

@@ -9,7 +9,6 @@ from rqk.core import moves
 from rqk.core.codec import Fields, decode_job
 from rqk.core.moves import Attempt, Move
 from rqk.core.records import JobRecord
-from rqk.core.times import from_epoch
 from rqk.core.verdict import Verdict
 from rqk.errors import UnreadableJob
 from rqk.worker.messages import Outcome
@@ -35,22 +34,27 @@ def read_job(job_id: str, queue: str, fields: Fields) -> JobRecord:
         return JobRecord(id=job_id, origin=queue, data=fields.get(b"data", b""))
 
 
-_BRIEF = (b"result_ttl", b"failure_ttl", b"retries_left", b"repeats_left", b"enqueue_at_front_on_retry")
+_BRIEF = frozenset(
+    {
+        *(b"result_ttl", b"failure_ttl", b"retries_left", b"repeats_left", b"enqueue_at_front_on_retry"),
+        *(b"retry_intervals", b"repeat_intervals", b"number_of_retries"),
+    }
+)
 _PLAIN = JobRecord("")  # most jobs have none of these, and nothing else of them is looked at
-_BRIEF_LISTS = (b"retry_intervals", b"repeat_intervals", b"number_of_retries")
 
 
 def read_brief(job_id: str, queue: str, fields: Fields) -> JobRecord:
     """Only what the end of a job that was reported depends on: a seventh of the time of a whole record."""
-    wanted = {name: fields[name] for name in (*_BRIEF, *_BRIEF_LISTS) if name in fields}
-    return read_job(job_id, queue, wanted) if wanted else _PLAIN
+    if _BRIEF.isdisjoint(fields):
+        return _PLAIN
+    return read_job(job_id, queue, {name: fields[name] for name in _BRIEF & fields.keys()})
 
 
 def reported(
     job: JobRecord, execution_id: str, worker: str, outcome: Outcome, now: datetime, result_ttl_s: int
 ) -> Ending:
     """The horse reported an outcome."""
-    attempt = Attempt(execution_id, worker, from_epoch(outcome.started_at), from_epoch(outcome.ended_at))
+    attempt = Attempt(execution_id, worker, outcome.started_at, outcome.ended_at)
     value = outcome.result if outcome.has_result else None
     if outcome.kind == "finished":
         return Ending(

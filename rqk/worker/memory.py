@@ -10,6 +10,7 @@ preloaded modules hold. macOS accepts the call and ignores it.
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 
@@ -75,7 +76,12 @@ def peak_bytes() -> int:
 
 def _write(path: str, data: bytes) -> None:
     try:
-        with open(path, "wb", buffering=0) as file:
-            file.write(data)
+        fileno = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # a file object takes as long again
+    except OSError:
+        return
+    try:
+        os.write(fileno, data)
     except OSError:
         pass
+    finally:
+        os.close(fileno)

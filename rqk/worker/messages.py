@@ -13,29 +13,37 @@ FORKED     zygote -> supervisor pid; seconds the fork took. Requests are answere
 FORK_FAILED zygote -> supervisor text of the error
 EXITED     zygote -> supervisor pid; wait status; peak KiB; user CPU seconds; system CPU seconds; faulthandler's text.
                                 With status 0 it may come a moment late, together with the next FORKED
-JOB        supervisor -> horse  job id; execution id; queue; worker name; timeout in seconds; mode; exception kind;
-                                exception text; then name and value of each field of the job hash, in turn
+JOB        supervisor -> horse  the fields of Order, marshalled together; then data and meta of the job hash if
+                                they are large; in their places the first field has their numbers among the rest
 LEAVE      supervisor -> horse  none
-OUTCOME    horse -> supervisor  the fields of Outcome: kind; func; result_repr; exc_type; note; started_at; ended_at;
-                                maxrss_kib; has_result 1/0; leaving 1/0; retry as "max at_front intervals..."; result;
-                                exc_string; metrics; imported, separated by spaces
+OUTCOME    horse -> supervisor  the fields of Outcome: kind; func; result_repr; exc_type; note; in one field (binary, little
+                                endian) started_at f64, ended_at f64, maxrss_kib u64, has_result u8, leaving u8; retry as
+                                "max at_front intervals..."; result; exc_string; metrics; imported, separated by spaces
 ========== ==================== ==================================================================================
 
-No JSON on the way of a job: a fresh fork pays for every page of memory that it touches, and json touches many.
-Readers raise FrameError for anything that is not of this form: the horse is not trusted.
+No JSON on the way of a job: a fresh fork pays for every page of memory that it touches, and json touches many. What the
+supervisor marshals the horse may load, as both are of one interpreter. The other way nothing but bytes is read, and
+anything that is not of this form raises FrameError: the horse is not trusted.
 """
 
 from __future__ import annotations
 
+import marshal
+import struct
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
-from rqk.worker.frames import FrameError, text_fields
+from rqk.worker.frames import LARGE, FrameError, text_fields
 
 OutcomeKind = Literal["finished", "failed", "retry", "stopped"]
-_OUTCOMES = {"finished", "failed", "retry", "stopped"}
-_FIXED_JOB_FIELDS = 8
+_OUTCOMES: dict[bytes, OutcomeKind] = {
+    b"finished": "finished",
+    b"failed": "failed",
+    b"retry": "retry",
+    b"stopped": "stopped",
+}
+_FIGURES = struct.Struct("<ddQBB")
 _LONGEST_NUMBER = 18
 _LAST_EPOCH = 253402300800.0  # the year 10000, which no date of the wire format can show
 
@@ -62,48 +70,35 @@ class Order(NamedTuple):
     exc_text: str = ""  # for FAILURE_CALLBACK: the verdict's text
 
 
+_MODES = {mode.value: mode for mode in Mode}
+_WORDS = {mode: mode.value for mode in Mode}
+_BULKY = (b"data", b"meta")  # what may be large in a job hash: not to be copied once more
+
+
 def order_fields(order: Order) -> list[bytes]:
     """Return the fields of a JOB frame."""
-    fields = text_fields(
-        (
-            order.job_id,
-            order.execution_id,
-            order.queue,
-            order.worker_name,
-            "" if order.timeout_s is None else repr(order.timeout_s),
-            order.mode,
-            order.exc_kind,
-            order.exc_text,
-        )
-    )
-    for pair in order.fields.items():
-        fields += pair
-    return fields
+    job_id, execution_id, queue, worker_name, timeout_s, fields, mode, exc_kind, exc_text = order
+    small: dict[bytes, bytes | int] = dict(fields)
+    large: list[bytes] = []
+    for name in _BULKY:
+        if len(fields.get(name, b"")) >= LARGE:
+            small[name] = len(large)
+            large.append(fields[name])
+    head = (job_id, execution_id, queue, worker_name, timeout_s, small, _WORDS[mode], exc_kind, exc_text)
+    return [marshal.dumps(head), *large]
 
 
 def read_order(fields: list[bytes]) -> Order:
-    """Read a JOB frame. Raises FrameError."""
-    if len(fields) < _FIXED_JOB_FIELDS or len(fields) % 2:
-        raise FrameError(f"a JOB frame cannot have {len(fields)} fields")
+    """Read a JOB frame. Raises FrameError for what no supervisor writes, as far as that can be told: it is trusted."""
     try:
-        job_id, execution_id, queue, worker_name, timeout, mode, exc_kind, exc_text = map(
-            bytes.decode, fields[:_FIXED_JOB_FIELDS]
-        )
-        limit = float(timeout) if timeout else None
-        rest = iter(fields[_FIXED_JOB_FIELDS:])
-        return Order(
-            job_id,
-            execution_id,
-            queue,
-            worker_name,
-            limit if limit and limit > 0 else None,
-            dict(zip(rest, rest, strict=True)),
-            Mode(mode),
-            exc_kind,
-            exc_text,
-        )
-    except ValueError as error:
-        raise FrameError(f"a JOB frame cannot be read: {error}") from error
+        head, *large = fields
+        job_id, execution_id, queue, worker_name, limit, values, word, exc_kind, exc_text = marshal.loads(head)  # noqa: S302 - a horse believes its supervisor
+        if large:
+            values = {name: large[value] if isinstance(value, int) else value for name, value in values.items()}
+        timeout_s = limit if limit and limit > 0 else None
+        return Order(job_id, execution_id, queue, worker_name, timeout_s, values, _MODES[word], exc_kind, exc_text)
+    except (ValueError, TypeError, EOFError, LookupError, AttributeError) as error:
+        raise FrameError(f"a JOB frame cannot be read: {error!r}") from error
 
 
 class RetryWish(NamedTuple):
@@ -139,11 +134,7 @@ def outcome_fields(outcome: Outcome) -> list[bytes]:
     retry = outcome.retry
     return [
         *text_fields((outcome.kind, outcome.func, outcome.result_repr, outcome.exc_type or "", outcome.note or "")),
-        b"%.6f" % outcome.started_at,
-        b"%.6f" % outcome.ended_at,
-        b"%d" % outcome.maxrss_kib,
-        b"1" if outcome.has_result else b"0",
-        b"1" if outcome.leaving else b"0",
+        _FIGURES.pack(outcome.started_at, outcome.ended_at, outcome.maxrss_kib, outcome.has_result, outcome.leaving),
         b""
         if retry is None
         else b"%d %d %s" % (retry.max, retry.at_front, b" ".join(b"%d" % wait for wait in retry.intervals)),
@@ -157,31 +148,33 @@ def outcome_fields(outcome: Outcome) -> list[bytes]:
 def read_outcome(fields: list[bytes]) -> Outcome:
     """Read an OUTCOME frame. Raises FrameError for whatever a user's code in the horse may have sent instead."""
     try:
-        kind, func, result_repr, exc_type, note = (field.decode("utf-8", "replace") for field in fields[:5])
-        started_at, ended_at = _epoch(fields[5]), _epoch(fields[6])
-        maxrss, has_result, leaving, retry, result, exc_string, metrics, imported = fields[7:]
-        if kind not in _OUTCOMES:
-            raise ValueError(f"unknown kind {kind!r}")
+        word, func, result_repr, exc_type, note, figures, retry, result, exc_string, metrics, imported = fields
+        started_at, ended_at, maxrss_kib, has_result, leaving = _FIGURES.unpack(figures)
+        if not (0 <= started_at < _LAST_EPOCH and 0 <= ended_at < _LAST_EPOCH):  # nan is not
+            raise ValueError(f"not epochs: {started_at}, {ended_at}")
+        kind = _OUTCOMES[word]
         if (kind == "retry") != bool(retry):
             raise ValueError("kind and retry do not fit")
         return Outcome(
-            cast(OutcomeKind, kind),
+            kind,
             started_at,
             ended_at,
-            func,
-            result_repr,
-            exc_type or None,
-            _number(maxrss),
+            func.decode("utf-8", "replace"),
+            result_repr.decode("utf-8", "replace"),
+            exc_type.decode("utf-8", "replace") or None,
+            maxrss_kib,
             _read_retry(retry) if retry else None,
-            has_result == b"1",
-            note or None,
-            leaving == b"1",
+            has_result == 1,
+            note.decode("utf-8", "replace") or None,
+            leaving == 1,
             result,
             exc_string.decode("utf-8", "replace"),
             metrics,
             tuple(imported.decode("ascii", "replace").split()) if imported else (),
         )
-    except (ValueError, IndexError) as error:
+    except KeyError as error:
+        raise FrameError(f"an OUTCOME frame cannot be read: unknown kind {error}") from error
+    except (ValueError, struct.error) as error:
         raise FrameError(f"an OUTCOME frame cannot be read: {error}") from error
 
 
@@ -189,13 +182,6 @@ def _number(field: bytes) -> int:
     if not field.isdigit() or len(field) > _LONGEST_NUMBER:
         raise ValueError(f"not a number: {field[:40]!r}")
     return int(field)
-
-
-def _epoch(field: bytes) -> float:
-    value = float(field)
-    if not 0 <= value < _LAST_EPOCH:  # also refuses nan and inf, which float() reads
-        raise ValueError(f"not an epoch: {field[:40]!r}")
-    return value
 
 
 def _read_retry(field: bytes) -> RetryWish:

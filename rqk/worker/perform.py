@@ -274,7 +274,7 @@ def retry_wish(value: object) -> RetryWish | None:
     """Return what a returned Retry asks for, None for any other value. Told by its name and attributes: RQ's own
     class counts too.
     """
-    if not any(cls.__name__ == "Retry" for cls in type(value).__mro__):
+    if value is None or not any(cls.__name__ == "Retry" for cls in type(value).__mro__):
         return None
     try:
         retry: Any = value

@@ -37,12 +37,10 @@ class Report:
 
     def started(self, task: Task) -> None:
         """A job begins."""
-        if log.isEnabledFor(logging.INFO):
-            name = f"{task.name} " if self._describe else ""
-            short.info(
-                f"{task.queue}: {name}({task.id})",
-                lambda: {"action": "start", "job_id": task.id, "queue": task.queue},
-            )
+        name = f"{task.name} " if self._describe else ""
+        short.info(
+            f"{task.queue}: {name}({task.id})", lambda: {"action": "start", "job_id": task.id, "queue": task.queue}
+        )
         if self.metrics is not None:
             self.metrics.job_claimed(task.queue, task.wait_s)
             self.metrics.worker_state("busy")
@@ -52,7 +50,7 @@ class Report:
         outcome = "lost" if settled in (Settled.LEASE_LOST, Settled.ENQUEUED_ANEW) else end.outcome
         if end.outcome != "finished" or settled is not Settled.WRITTEN:
             self._log_end(task, end, settled, outcome)
-        elif log.isEnabledFor(logging.INFO):
+        else:
             _log_ok(task, end, outcome)
         if self.metrics is not None:
             func = end.func or task.func

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -106,9 +106,11 @@ class Supervisor:
 
     def _sources(self) -> dict[int, str]:
         """File descriptors to wait on."""
-        sources = {self.stop.reader.fileno(): "signal", **dict.fromkeys(self.runner.filenos(self.task), "runner")}
-        if self.heart.channel.fileno() >= 0:
-            sources[self.heart.channel.fileno()] = "channel"
+        sources = {self.stop.reader.fileno(): "signal"}
+        for fileno in self.runner.filenos(self.task):
+            sources[fileno] = "runner"
+        if (channel := self.heart.channel.fileno()) >= 0:
+            sources[channel] = "channel"
         if self.waiter.waiting:
             sources |= dict.fromkeys(self.waiter.filenos(), "queue")
         return sources
@@ -195,17 +197,15 @@ class Supervisor:
         until = self.idle_since + self.options.max_idle_s
         return until if self._has_heard else max(until, self._hear_until)
 
-    def _ask(self, held: list[Held] | None = None, *, ahead: bool = False) -> Ask:
+    def _ask(self, wall: datetime, held: Sequence[Held] = (), *, ahead: bool = False) -> Ask:
         execution_id = os.urandom(16).hex()
         if not ahead:
             self._asked = execution_id
-        return Ask(
-            self.options.name, execution_id, self.turns.order(), self.options.lease_s, self.clock(), held or (), ahead
-        )
+        return Ask(self.options.name, execution_id, self.turns.order(), self.options.lease_s, wall, held, ahead)
 
     def _claim(self, now: float) -> None:
         started = self.monotonic()
-        ask = self._ask(self._held)
+        ask = self._ask(self.clock(), self._held)
         if not self._can_claim():
             ask = ask._replace(queues=())  # only gives back what the blocking pops have moved
         reply = transitions.claim(self.line, ask)
@@ -245,9 +245,9 @@ class Supervisor:
         self.done = self._has_heard or now >= self._hear_until
         self._paused_until = now + _LOOK_S
 
-    def _begin(self, claimed: Claimed, now: float, *, hurry: bool = False) -> Task:
+    def _begin(self, claimed: Claimed, now: float, wall: datetime | None = None, *, hurry: bool = False) -> Task:
         self.turns.served(claimed.queue)
-        task = self.task = Task(claimed, self.options.name, now, self.clock())
+        task = self.task = Task(claimed, self.options.name, now, wall or self.clock())
         self.heart.say("busy")
         self.runner.start(task, now, hurry=hurry)
         return task
@@ -257,22 +257,22 @@ class Supervisor:
         if task.tries == 1:
             self.heart.tally = self.heart.tally.plus(end.move.counter, end.attempt.seconds)
             self.ahead.note(now - task.claimed_at)
-        following = self.ahead.next
+        following, wall = self.ahead.next, self.clock()
         if following is not None and self._goes_on():
-            asks = self._ask(ahead=True) if self.ahead.wants(begins=True) else None
-            self.ahead.settle(task, end, following, asks, now)
+            asks = self._ask(wall, ahead=True) if self.ahead.wants(begins=True) else None
+            self.ahead.settle(task, end, following, asks, now, wall)
             self._forget(end, now)
-            begun = self._begin(following, now, hurry=True)
+            begun = self._begin(following, now, wall, hurry=True)
             # What can be done later is done now that the next horse is at work.
             self.report.started(begun)
             self.ahead.read_what_has_come()
             if self.ahead.wants():
-                self.ahead.claim(self._ask(ahead=True), now)
+                self.ahead.claim(self._ask(self.clock(), ahead=True), now)
             return
-        ask = self._ask() if self._goes_on() else None
+        ask = self._ask(wall) if self._goes_on() else None
         started = self.monotonic()
         settled, reply, told = transitions.settle(
-            self.line, task.lease, end.move, self.clock(), self.heart.tally, ask, tell=now >= self.heart.tell_at
+            self.line, task.lease, end.move, wall, self.heart.tally, ask, tell=now >= self.heart.tell_at
         )
         if told:
             self.heart.told(now)
@@ -284,7 +284,7 @@ class Supervisor:
         else:
             self._received(reply, now, hurry=True)
             if self.task is not None and self.ahead.wants():
-                self.ahead.claim(self._ask(ahead=True), now)
+                self.ahead.claim(self._ask(self.clock(), ahead=True), now)
         # Told only now: the next horse is at work meanwhile.
         self.report.ended(task, end, self.heart.verified(task, settled))
         if self.task is not None:

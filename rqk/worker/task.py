@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from rqk.core.codec import Fields
 from rqk.core.moves import Attempt
 from rqk.core.payload import peek_func_name
 from rqk.core.records import JobRecord
-from rqk.core.times import from_date
+from rqk.core.times import from_date, to_epoch
 from rqk.core.verdict import Verdict
 from rqk.store.transitions import Claimed, Lease
 from rqk.store.workers import Running
@@ -65,7 +64,8 @@ class Task:
     @property
     def brief(self) -> JobRecord:
         """The part of the record that a reported end depends on."""
-        return read_brief(self.id, self.queue, self.claimed.fields)
+        claimed = self.claimed
+        return read_brief(claimed.job_id, claimed.queue, claimed.fields)
 
     @property
     def timeout_s(self) -> float | None:
@@ -88,7 +88,8 @@ class Task:
     @property
     def lease(self) -> Lease:
         """What settling it needs."""
-        return Lease(self.id, self.claimed.execution_id, self.queue, self.worker)
+        claimed = self.claimed
+        return Lease(claimed.job_id, claimed.execution_id, claimed.queue, self.worker)
 
     @property
     def name(self) -> str:
@@ -119,7 +120,7 @@ class Task:
 
     def attempt(self, now: datetime) -> Attempt:
         """The attempt as far as the supervisor knows it."""
-        return Attempt(self.claimed.execution_id, self.worker, self.started, now)
+        return Attempt(self.claimed.execution_id, self.worker, to_epoch(self.started), to_epoch(now))
 
     def running(self, at: float) -> Running:
         """For a sign of life."""
@@ -127,19 +128,19 @@ class Task:
 
     def order(self) -> Order:
         """What the horse gets: the job itself, or after a death the callback that the first horse could not run."""
-        fields: Fields = self.claimed.fields
+        claimed = self.claimed
         timeout = self.timeout_s
         if self.callback is Mode.FAILURE_CALLBACK:
             timeout = float(self.job.failure_callback_timeout or 60)
         elif self.callback is Mode.STOPPED_CALLBACK:
             timeout = float(self.job.stopped_callback_timeout or 60)
         return Order(
-            self.id,
-            self.claimed.execution_id,
-            self.queue,
+            claimed.job_id,
+            claimed.execution_id,
+            claimed.queue,
             self.worker,
             timeout,
-            fields,
+            claimed.fields,
             self.callback or Mode.PERFORM,
             self.verdict.outcome if self.verdict else "",
             self.verdict.text if self.verdict else "",

@@ -110,7 +110,7 @@ class FakeWorker:
 
     def attempt(self, claimed: Claimed) -> Attempt:
         """An attempt of no length."""
-        return Attempt(claimed.execution_id, self.name, WALL, WALL)
+        return Attempt(claimed.execution_id, self.name, WALL.timestamp(), WALL.timestamp())
 
     def finish(self, claimed: Claimed, value: bytes = b"v", ask: Ask | None = None, **more: Any) -> Settlement:
         """It succeeded."""

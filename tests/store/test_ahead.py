@@ -27,7 +27,7 @@ def ahead(redis: Client, worker: FakeWorker) -> Claimed:
 
 def finished(redis: Client, claimed: Claimed) -> moves.Move:
     """A success."""
-    attempt = Attempt(claimed.execution_id, "w", WALL, WALL)
+    attempt = Attempt(claimed.execution_id, "w", WALL.timestamp(), WALL.timestamp())
     return moves.finished(hash_of(redis, claimed.job_id), attempt, None, WALL)
 
 

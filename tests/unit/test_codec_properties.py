@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rqk.core import codec
 from rqk.core.records import ExecutionRecord, JobRecord, ResultRecord, ResultType, WorkerRecord
 from rqk.core.states import JobStatus
+from rqk.core.times import float_text
 from rqk.errors import UnreadableJob
 
 KNOWN = {name for field in JobRecord._fields for name in (field, field.removesuffix("_raw"))} | {
@@ -236,7 +237,7 @@ def test_a_bad_worker_hides_no_other(found: dict[bytes, bytes]) -> None:
 
 @given(st.floats(0, allow_nan=False, allow_infinity=False))
 def test_floats_are_written_without_exponents_and_read_back_the_same(value: float) -> None:
-    text = codec.float_text(value)
+    text = float_text(value)
     assert float(text) == value
     assert "e" not in text
 

@@ -19,7 +19,7 @@ from rqk.worker.messages import Outcome, RetryWish
 
 NOW = datetime(2026, 8, 1, 12, 0, 0, tzinfo=UTC)
 START = NOW.timestamp() - 2
-ATTEMPT = Attempt("e", "w", NOW, NOW)
+ATTEMPT = Attempt("e", "w", NOW.timestamp(), NOW.timestamp())
 
 
 def outcome(kind: Any, **more: Any) -> Outcome:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rqk.core.times import from_date, from_epoch, parse_duration, to_date, to_epoch
+from rqk.core.times import epoch_texts, from_date, from_epoch, parse_duration, to_date, to_epoch
 from rqk.errors import RqkError, TimeoutFormatError
 
 MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
@@ -58,6 +58,25 @@ def test_what_is_no_date_is_refused(text: str) -> None:
 @given(st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_an_epoch_keeps_microseconds(moment: datetime) -> None:
     assert from_epoch(to_epoch(moment)) == moment
+
+
+@given(st.datetimes(datetime(1971, 1, 1), datetime(2105, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+def test_the_texts_of_an_epoch_are_those_of_its_date_and_its_float(moment: datetime) -> None:
+    assert epoch_texts(moment.timestamp()) == (to_date(moment), repr(moment.timestamp()))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "date", "number"),
+    [
+        (0.0, "1970-01-01T00:00:00.000000Z", "0.0"),
+        (0.00001, "1970-01-01T00:00:00.000010Z", "0.00001"),
+        (1795474251.6763091, "2026-11-23T22:50:51.676309Z", "1795474251.676309"),
+        (1795474251.9999999, "2026-11-23T22:50:52.000000Z", "1795474252.0"),
+        (-4.699999, "1969-12-31T23:59:55.300001Z", "-4.699999"),
+    ],
+)
+def test_the_texts_of_an_unusual_epoch(seconds: float, date: str, number: str) -> None:
+    assert epoch_texts(seconds) == (date, number)
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,9 @@ end
 
 local LEFTOVER = { finished = true, failed = true, stopped = true, canceled = true }
 
+-- Fields that every job has, empty if there is nothing to say (protocol.md 1.3): half of a usual hash, which three processes need not carry.
+local OFTEN_EMPTY = { started_at = true, ended_at = true, last_heartbeat = true, worker_name = true, group_id = true, success_callback_name = true, failure_callback_name = true, stopped_callback_name = true }
+
 local function begin(id, w, date, goes_on)           -- a leased job is given to a process; of a busy worker the rest is as it was
   if goes_on then call('HSET', K.worker .. w, 'current_job', id, 'last_heartbeat', date)
   else call('HSET', K.worker .. w, 'state', 'busy', 'current_job', id, 'current_job_working_time', '0', 'last_heartbeat', date) end
@@ -152,7 +155,7 @@ end
 
 -- One job from the first queue that has one, started under a lease, in the order given; with '1' as the last argument only
 -- leased, to be begun later, by a worker that has another job in hand.
--- Returns {0} nothing, {1, id, queue, fields} a job, {2} suspended, {3} retiring, {4} the worker is not registered.
+-- Returns {0} nothing, {1, id, queue, fields} a job (without the fields that are there only to be empty), {2} suspended, {3} retiring, {4} the worker is not registered.
 local function claim()
   local w, ex, date, epoch, seconds = args(5)
   local lease, queues, held = tonumber(seconds), list_arg(), list_arg()
@@ -173,11 +176,15 @@ local function claim()
     while true do
       local id = call('LPOP', K.queue .. q)
       if not id then break end
-      local job = call('HGETALL', K.job .. id)
+      local stored, job, n = call('HGETALL', K.job .. id), {}, 0
       local status, data, origin
-      for i = 1, #job, 2 do
-        if job[i] == 'status' then status = job[i + 1] elseif job[i] == 'data' then data = true
-        elseif job[i] == 'origin' then origin = job[i + 1] end
+      for i = 1, #stored, 2 do
+        local name, value = stored[i], stored[i + 1]
+        if value ~= '' or not OFTEN_EMPTY[name] then
+          job[n + 1], job[n + 2], n = name, value, n + 2
+          if name == 'status' then status = value elseif name == 'data' then data = true
+          elseif name == 'origin' then origin = value end
+        end
       end
       if data and not LEFTOVER[status] and not (status == 'started' and is_running(id, origin or q)) then
         local home = (origin and origin ~= '') and origin or q
