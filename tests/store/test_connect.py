@@ -20,9 +20,7 @@ from rqk.store.connect import bytes_client, check_server, connect, describe, mas
 from rqk.store.line import Line
 from tests.conftest import MakeServer
 from tests.support.jobs import add
-from tests.support.proxy import Proxy
 from tests.support.server import Server, free_port
-from tests.support.waiting import wait_until
 
 Client = redis_py.Redis
 
@@ -250,85 +248,3 @@ def test_a_user_who_may_not_ask_is_trusted(make_server: MakeServer) -> None:
             check_server(line, "it")
         finally:
             line.close()
-
-
-# Lines
-def test_a_line_talks_and_pipelines(redis: Client) -> None:
-    line = Line(redis)
-    try:
-        assert line.fileno() == -1
-        assert line.execute_command("SET", "text", "ü") == b"OK"
-        line.send("GET", "text")
-        line.send("RPUSH", "list", b"\xff", 1, 2.5)
-        assert (line.read(), line.read()) == ("ü".encode(), 3)
-        assert line.execute_command("LRANGE", "list", 0, -1) == [b"\xff", b"1", b"2.5"]
-        assert line.fileno() >= 0
-    finally:
-        line.close()
-    assert line.fileno() == -1
-
-
-def test_a_line_carries_large_answers(redis: Client) -> None:
-    line = Line(redis)
-    try:
-        line.execute_command("SET", "large", b"x" * (20 << 20))
-        assert len(line.execute_command("GET", "large")) == 20 << 20
-    finally:
-        line.close()
-
-
-def test_a_cut_line_says_so_and_opens_again(redis: Client, proxy: Proxy) -> None:
-    line = Line(connect(proxy.url))
-    try:
-        line.execute_command("SET", "n", 1)
-        proxy.cut()
-        with pytest.raises(StoreUnavailable):
-            line.execute_command("INCR", "n")
-        assert line.fileno() == -1
-        assert line.execute_command("GET", "n") in (b"1", b"2"), (
-            "the next command connects; the lost one is not repeated"
-        )
-    finally:
-        line.close()
-
-
-def test_a_lost_command_is_not_repeated(redis: Client, proxy: Proxy) -> None:
-    """The server ran it and the answer was lost: doing it again would do it twice."""
-    line = Line(connect(proxy.url))
-    try:
-        line.execute_command("PING")
-        proxy.after = lambda piece: proxy.cut()
-        with pytest.raises(StoreUnavailable):
-            line.execute_command("INCR", "n")
-        proxy.after = None
-        wait_until(lambda: redis.get("n") == b"1", what="the server to have run it")
-        assert line.execute_command("GET", "n") == b"1"
-    finally:
-        line.close()
-
-
-def test_a_silent_server_is_given_up(redis: Client, proxy: Proxy) -> None:
-    line = Line(connect(proxy.url), timeout_s=0.3)
-    try:
-        line.execute_command("PING")
-        proxy.silence()
-        with pytest.raises(StoreUnavailable):
-            line.execute_command("PING")
-        proxy.cut()
-        proxy.speak()
-        assert line.execute_command("PING") == b"PONG"
-    finally:
-        line.close()
-
-
-def test_a_refused_command_leaves_the_line_usable(redis: Client) -> None:
-    line = Line(redis)
-    try:
-        line.execute_command("SET", "text", "x")
-        before = line.fileno()
-        with pytest.raises(redis_py.exceptions.ResponseError):
-            line.execute_command("LPUSH", "text", "y")
-        assert line.fileno() == before
-        assert line.execute_command("GET", "text") == b"x"
-    finally:
-        line.close()
