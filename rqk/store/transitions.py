@@ -108,7 +108,7 @@ _PUSH = {"back": "RPUSH", "front": "LPUSH"}
 
 
 class Claimed(NamedTuple):
-    """A job that was started for this worker. ``fields`` are those from before the start."""
+    """A job that was started for this worker. ``fields`` are those from before the start that say something."""
 
     job_id: str
     execution_id: str

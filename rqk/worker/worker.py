@@ -78,7 +78,8 @@ class Worker:
         self.connection = resolve_connection(connection)
         self.options = WorkerOptions(
             queues=names,
-            name=name or worker_name(pod_settings(), os.getpid(), secrets.token_hex(3)),
+            # A member of an enumeration too is taken for its text: what goes to a horse must be plain.
+            name=str.__str__(name) if name else worker_name(pod_settings(), os.getpid(), secrets.token_hex(3)),
             serializer=serializer if serializer is not None else _serializer_of(given),
             result_ttl_s=default_result_ttl,
             policy=Policy("requeue" if abandoned == "requeue" else "fail", max_deliveries),

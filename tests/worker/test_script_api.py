@@ -61,6 +61,13 @@ def run(folder: Path, client: Client, settings: str = "", arguments: str = "burs
     return f"{done.stdout}{done.stderr}exit code {done.returncode}"
 
 
+def test_a_name_from_an_enumeration(redis: Client, tmp_path: Path) -> None:
+    script = SCRIPT.replace("def main", "class Name(str, Enum):\n    MINE = 'mine'\n\ndef main")
+    script = script.replace("import sys", "import sys\nfrom enum import Enum").replace('"mine"', "Name.MINE")
+    said = run(tmp_path, redis, "metrics=False", script=script)
+    assert "result: Hello, you? (a queue)" in said, said
+
+
 @pytest.mark.parametrize(
     ("settings", "arguments"),
     [
