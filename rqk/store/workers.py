@@ -63,8 +63,7 @@ class Tally(NamedTuple):
 
     def texts(self) -> tuple[int, int, str]:
         """As scripts read it."""
-        seconds, micros = divmod(round(self.working_s * 1e6), 1_000_000)
-        return self.successes, self.failures, f"{seconds}.{micros:06d}"  # a fifth of what a float's own format takes
+        return self.successes, self.failures, f"{self.working_s:.6f}"
 
     def plus(self, counter: str, seconds: float) -> Tally:
         """With one more attempt."""

@@ -216,10 +216,13 @@ class Decoder:
             sizes = struct.unpack_from(f"<{count}I", source, at + _HEAD.size)
             if sum(sizes) + 4 * count != rest:
                 raise FrameError(f"the field lengths of a {_KINDS[kind].name} frame do not add up to its {rest} bytes")
-            # One call cuts all fields: the only copy there is, in a third of the time of as many slices.
-            fields = struct.unpack_from("%ds" * count % sizes, source, at + _HEAD.size + 4 * count)
-            frames.append(Frame(_KINDS[kind], list(fields)))
-            at = end
+            at += _HEAD.size + 4 * count
+            fields: list[bytes] = []
+            for length in sizes:
+                field = source[at : at + length]
+                fields.append(field if isinstance(field, bytes) else bytes(field))  # of a view the one copy there is
+                at += length
+            frames.append(Frame(_KINDS[kind], fields))
         self._need = _HEAD.size
         return frames, at
 
