@@ -52,7 +52,7 @@ class Row:
         """The line's cells as text."""
         target = ""
         if self.target is not None:
-            target = f"≤ {self.target:g} {self.unit}" if self.absolute else f"≥ {self.target:g} x"
+            target = f"≤ {self.target:g} {self.unit}".strip() if self.absolute else f"≥ {self.target:g} x"
         return [
             self.what,
             _figure(self.ours, self.unit),
