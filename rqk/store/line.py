@@ -34,7 +34,7 @@ def _error(text: str) -> wire.ResponseError:
 
 
 def _limit(sock: socket.socket, timeout_s: float | None) -> None:
-    """Let the system watch the time a call takes. Python's own time limits ask poll() before each call, and a job has five."""
+    """Let the system watch the time a call takes. Python's own time limits ask poll() before each call."""
     limit = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6)) if timeout_s is not None else bytes(16)
     for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
         sock.setsockopt(socket.SOL_SOCKET, option, limit)
