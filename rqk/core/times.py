@@ -20,10 +20,10 @@ class _Latest:
     """
 
     date: tuple[datetime, str] = _EPOCH, "1970-01-01T00:00:00.000000Z"
-    second: tuple[float, str] = 0, "1970-01-01T00:00:00."
+    second: tuple[int, str] = 0, "1970-01-01T00:00:00."
 
 
-def _up_to_fraction(second: float) -> str:
+def _up_to_fraction(second: int) -> str:
     """The date of a whole second since the epoch."""
     last, text = _Latest.second
     if second != last:
@@ -38,7 +38,8 @@ def to_date(moment: datetime) -> str:
     if moment is last:
         return text
     if moment.tzinfo is UTC:
-        text = f"{_up_to_fraction(moment.timestamp() // 1)}{moment.microsecond:06d}Z"
+        since = moment - _EPOCH  # not its timestamp: a float rounds the microseconds up to the next second from the year 4147 on
+        text = f"{_up_to_fraction(since.days * 86400 + since.seconds)}{moment.microsecond:06d}Z"
         _Latest.date = moment, text
         return text
     utc = moment.astimezone(UTC) if moment.tzinfo is not None else moment

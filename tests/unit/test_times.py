@@ -15,6 +15,8 @@ MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31), timezones=s
 
 
 @given(MOMENTS)
+@example(datetime(4148, 1, 1, microsecond=999993, tzinfo=UTC))  # as a float, of the next second
+@example(datetime(9999, 12, 31, 23, 59, 59, 999999, UTC))
 def test_a_date_survives_the_wire(moment: datetime) -> None:
     text = to_date(moment)
     assert from_date(text) == from_date(text.encode()) == moment
