@@ -190,7 +190,7 @@ class Loop:
         for number, state in enumerate(states, 1):
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # thousands of pools take a second, in which other things have to go on
-            if state.gone or state.pool is None:
+            if state.gone or state.pool is None or site.is_overtaken(state):
                 continue
             if site.trouble is not None:
                 # A new password may be waiting in the Secret.
@@ -280,7 +280,7 @@ class Loop:
         finally:
             for part in parts:
                 part.close()
-            state.task = None
+            state.task, state.worked_at = None, self.clock()
 
     async def _tidy(self, state: PoolState) -> None:
         if self.leads() and self.children.differ(state):

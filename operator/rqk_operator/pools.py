@@ -75,6 +75,7 @@ class PoolState:
     failing_until: float = 0.0
     last_scale: datetime | None = None
     task: asyncio.Task[None] | None = None  # at work on it
+    worked_at: float = float("-inf")  # when the last one was done
     not_before: float = 0.0  # after an error
     errors_in_a_row: int = 0
     # What was reported

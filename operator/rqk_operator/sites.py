@@ -63,6 +63,7 @@ class Site:
         self.again_at = 0.0
         self._wait = _FIRST_WAIT_S
         self.looks = 0
+        self.looked_at = 0.0  # when the last look began
 
     async def ask(self, work: Callable[[Client], T]) -> T:
         """What ``work`` answers: rare steps that block, in a thread."""
@@ -111,6 +112,7 @@ class Site:
     async def look(self, queues: Iterable[str], resting: Iterable[str] = ()) -> Snapshot | None:
         """A snapshot, or None with :attr:`trouble` set. After a failure the server is asked less and less often."""
         self.looks += 1
+        self.looked_at = self._clock()
         try:
             async with asyncio.timeout(LOOK_S):
                 snapshot = await self.observer.look(queues, resting)
@@ -128,6 +130,15 @@ class Site:
             log.info("%s answers again", self.where, extra={"action": "redis_back"})
         self.trouble, self._wait, self.last_answer = None, _FIRST_WAIT_S, self._clock()
         return snapshot
+
+    def is_overtaken(self, state: PoolState) -> bool:
+        """Whether something was written for the pool after the look began: then the look may show its workers as they were
+        before, a worker that was taken back as one that retires. Another look follows.
+        """
+        if state.pool is None or state.worked_at <= self.looked_at:
+            return False
+        self.woken.update(state.pool.spec.queues)
+        return True
 
     async def close(self) -> None:
         """Nobody needs it any more."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,7 @@ from kubernetes.aio.client import Configuration
 from rqk_operator.kube import Kube
 
 Answer = tuple[int, Any]  # HTTP status, and what becomes JSON; bytes are sent as they are
-Script = Callable[[str, str, Any], Answer]  # method, path, body
+Script = Callable[[str, str, Any], Answer | Awaitable[Answer]]  # method, path, body
 Stream = Callable[
     [str], list[Any]
 ]  # the version asked for ("": all that is there) to events; what is no event ends the stream
@@ -54,7 +54,8 @@ async def answering(script: Script, stream: Stream | None = None) -> AsyncIterat
         raw = await request.read()
         body = json.loads(raw) if raw else None
         asked.append((request.method, request.path, body))
-        status, answer = script(request.method, request.path, body)
+        found = script(request.method, request.path, body)
+        status, answer = found if isinstance(found, tuple) else await found
         text = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         return web.Response(status=status, body=text, content_type="application/json")
 

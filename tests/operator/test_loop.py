@@ -19,7 +19,7 @@ from rqk_operator.loop import Loop
 from rqk_operator.metrics import OperatorMetrics
 from rqk_operator.pools import Pools, PoolState
 from rqk_operator.retire import Memory
-from rqk_operator.sites import Sites
+from rqk_operator.sites import Site, Sites
 from rqk_operator.sources import Access
 from rqk_operator.vault import Vault
 from rqk_operator.views import PodView, deployment_view
@@ -28,6 +28,7 @@ from rqk import Queue
 from tests.conftest import MakeServer
 from tests.operator.answers import Answer, Answers, answering, refusal
 from tests.operator.test_refusals import deployment
+from tests.support.proxy import Proxy
 
 TICK_S = 0.05
 PATIENCE_S = 20.0
@@ -94,6 +95,11 @@ class Turning:
 
     def events_told(self) -> list[str]:
         return [it["reason"] for method, path, it in self.server.asked if method == "POST" and path.endswith("/events")]
+
+
+async def until(done: Callable[[], object]) -> None:
+    while not done():
+        await asyncio.sleep(0.005)
 
 
 def stored(path: str) -> Answer:
@@ -205,6 +211,55 @@ def test_a_pool_at_rest_is_not_decided_for_until_its_queue_stirs(make_server: Ma
     if not tells:
         with redis.client() as client:
             client.execute_command("ACL", "SETUSER", "default", "-client|tracking")
+    asyncio.run(run())
+
+
+def test_a_look_that_a_write_has_overtaken_is_not_acted_on(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may show a worker that was just taken back as one that retires, and may be removed."""
+    written, answered = asyncio.Event(), threading.Event()
+
+    def held(piece: bytes) -> None:
+        answered.wait(PATIENCE_S)
+
+    async def script(method: str, path: str, sent: Any) -> Answer:
+        if path.endswith("/status"):
+            await written.wait()
+        return granting(method, path, sent)
+
+    async def run() -> None:
+        async with answering(script) as server:
+            turning = Turning(server)
+            state = turning.pool(body({"url": proxy.url}))
+            looks: list[int] = []  # those that were decided on
+
+            def considered(*given: Any) -> Any:
+                looks.append(site().looks)
+                return consider(*given)
+
+            def site() -> Site:
+                return next(iter(turning.loop.sites))
+
+            consider = looping.consider
+            monkeypatch.setattr(looping, "consider", considered)
+            async def story() -> None:
+                await until(lambda: looks and state.task is not None)
+                proxy.after = held
+                before = site().looks
+                await until(lambda: site().looks > before and state.task is not None)
+                written.set()
+                await until(lambda: state.task is None)
+                late = site().looks
+                answered.set()
+                await until(lambda: looks[-1] >= late)
+                assert late not in looks
+
+            told = asyncio.create_task(story())
+            try:
+                await turning.until(told.done)
+            finally:
+                answered.set()
+            await told
+
     asyncio.run(run())
 
 

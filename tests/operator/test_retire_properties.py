@@ -134,6 +134,7 @@ class Shrinking(RuleBasedStateMachine):
     def a_round(self, wanted: int, late: bool, born: bool, tie: int) -> None:
         """The operator looks and acts; a job or a worker may come in between; the controller acts on what it knows."""
         model = self.model
+        self.looked = None  # a look that a round has overtaken is not acted on (Site.is_overtaken)
         model.seen_by_operator = len(model.history) - 1
         looked = model.look()
         if late:
