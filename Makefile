@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/python -m pytest $(if $(CI),--reruns 2 --reruns-delay 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cluster cluster-up cluster-down lint format bench bench-operator generate kind kind-delete clean
+.PHONY: help demo test fuzz test-cluster cluster-up cluster-down lint format bench bench-operator generate kind kind-delete clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ test: $(VENV)/.dev ## Run all tests but those that need a Kubernetes (with KUBEC
 	  echo; echo "The tests on a real Kubernetes were skipped, since none is up. To run them:"; \
 	  echo "  make test-cluster    installs Debian packages (root), builds Kubernetes once (about 15 minutes, cached), then tests"; \
 	  echo "  KUBECONFIG=... make test    with a cluster of your own (kind, k3d, minikube)"; }
+
+fuzz: $(VENV)/.dev ## Try thirty times as many random examples in every property test (about half an hour)
+	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile thorough -o timeout=3600 $(if $(filter tests/%,$(ARGS)),,tests) $(ARGS)
 
 test-cluster: $(VENV)/.dev ## Bring a whole real Kubernetes up on this machine (Debian, root) and run the tests that need one
 	KUBE_FIXTURE=up $(PYTEST) $(if $(filter tests/%,$(ARGS)),,tests/cluster tests/chart) $(ARGS)

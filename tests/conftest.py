@@ -16,6 +16,7 @@ from typing import Protocol
 import pytest
 import redis as redis_py
 
+from tests.support.examples import register_profiles
 from tests.support.processes import adopt_orphans, children, describe, is_running, reap
 from tests.support.proxy import Proxy
 from tests.support.server import Server
@@ -23,6 +24,7 @@ from tests.support.waiting import wait_until
 from tests.support.workers import WorkerProcess
 
 pytest_plugins = ["pytester"]
+register_profiles()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -38,7 +38,9 @@ def to_date(moment: datetime) -> str:
     if moment is last:
         return text
     if moment.tzinfo is UTC:
-        since = moment - _EPOCH  # not its timestamp: a float rounds the microseconds up to the next second from the year 4147 on
+        since = (
+            moment - _EPOCH
+        )  # not its timestamp: a float rounds the microseconds up to the next second from the year 4147 on
         text = f"{_up_to_fraction(since.days * 86400 + since.seconds)}{moment.microsecond:06d}Z"
         _Latest.date = moment, text
         return text

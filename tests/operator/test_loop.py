@@ -98,7 +98,7 @@ class Turning:
 
 
 async def until(done: Callable[[], object]) -> None:
-    while not done():
+    while not done():  # noqa: ASYNC110 - what is waited for sets no event
         await asyncio.sleep(0.005)
 
 
@@ -241,6 +241,7 @@ def test_a_look_that_a_write_has_overtaken_is_not_acted_on(proxy: Proxy, monkeyp
 
             consider = looping.consider
             monkeypatch.setattr(looping, "consider", considered)
+
             async def story() -> None:
                 await until(lambda: looks and state.task is not None)
                 proxy.after = held

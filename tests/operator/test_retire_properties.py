@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from rqk_operator.retire import Mate
 
 from tests.operator.cluster_model import Model
+from tests.support.examples import examples
 
 MOST = 6
 
@@ -191,5 +192,5 @@ class Shrinking(RuleBasedStateMachine):
 
 TestShrinking = Shrinking.TestCase
 TestShrinking.settings = settings(
-    max_examples=300, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(300), stateful_step_count=60, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import redis as redis_py
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from rqk.store import leases, registries, transitions
 from rqk.store.transitions import Claimed, Held, Requeued, Settled, Stored
 from rqk.worker import upkeep
 from tests.store.stage import WALL, FakeWorker, expire, new, put
+from tests.support.examples import examples
 
 Client = redis_py.Redis
 IDS = [f"j{number}" for number in range(4)]
@@ -274,11 +276,10 @@ class Interleavings(RuleBasedStateMachine):
         assert not [*self.client.scan_iter("rq:queue:*")]
 
 
+@pytest.mark.hypothesis
 def test_any_order_of_steps(redis: Client) -> None:
     make: Any = lambda: Interleavings(redis)  # noqa: E731 - called as the class would be
     run_state_machine_as_test(
         make,
-        settings=settings(
-            max_examples=80, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=examples(80), stateful_step_count=40, suppress_health_check=list(HealthCheck)),
     )

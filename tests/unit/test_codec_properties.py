@@ -15,6 +15,7 @@ from rqk.core.records import ExecutionRecord, JobRecord, ResultRecord, ResultTyp
 from rqk.core.states import JobStatus
 from rqk.core.times import float_text
 from rqk.errors import UnreadableJob
+from tests.support.examples import examples
 
 KNOWN = {name for field in JobRecord._fields for name in (field, field.removesuffix("_raw"))} | {
     "dependency_id",
@@ -109,7 +110,7 @@ def test_writing_what_was_read_changes_nothing(job: JobRecord) -> None:
         st.binary(max_size=12) | st.sampled_from([b"", b"1", b"-1", b"x", b"[]", b"[1]", b'["a"]', b"{}", b"null"]),
     )
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_any_hash_is_read_or_refused_with_the_fields_name(found: dict[bytes, bytes]) -> None:
     try:
         codec.decode_job("j", found)

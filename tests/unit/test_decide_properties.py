@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rqk.autoscale.decide import History, decide
 from rqk.autoscale.model import PoolSpec, ScaleDown, ScaleUp, Scaling
 from rqk.autoscale.seen import Counter, Observation, QueueSeen, WorkersSeen
+from tests.support.examples import examples
 
 counts = st.integers(0, 200)
 
@@ -64,7 +65,7 @@ def looks(draw: st.DrawFn, replicas: int) -> Observation:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(spec=specs(), data=st.data())
 def test_a_size_is_always_within_its_bounds_and_never_below_the_busy(spec: PoolSpec, data: st.DataObject) -> None:
     history, now, size = History(), 0.0, data.draw(st.integers(0, 70), "size at first")
@@ -94,7 +95,7 @@ def test_a_size_is_always_within_its_bounds_and_never_below_the_busy(spec: PoolS
         now += data.draw(st.sampled_from([0.1, 1.0, 7.0, 61.0, 1000.0]), "seconds until the next look")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(spec=specs(), data=st.data())
 def test_a_quiet_pool_comes_to_its_minimum_and_rests_there(spec: PoolSpec, data: st.DataObject) -> None:
     history, now, size = History(), 0.0, data.draw(st.integers(0, 70))
@@ -112,7 +113,7 @@ def test_a_quiet_pool_comes_to_its_minimum_and_rests_there(spec: PoolSpec, data:
     assert size == spec.scaling.min_replicas
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(spec=specs(), waiting=counts, more=st.integers(0, 100), size=st.integers(0, 70), data=st.data())
 def test_more_waiting_jobs_never_mean_fewer_workers(
     spec: PoolSpec, waiting: int, more: int, size: int, data: st.DataObject

@@ -17,6 +17,7 @@ from rqk.autoscale.retire import Duty, Member, choose_victims
 from rqk.autoscale.seen import Observation, QueueSeen, WorkersSeen
 from rqk.autoscale.simulate import Outcome, Rqk, World, simulate
 from rqk.autoscale.traces import Arrival, Trace, burst, poisson, sparse
+from tests.support.examples import examples
 
 
 def first_size(outcome: Outcome) -> tuple[float, int]:
@@ -98,7 +99,7 @@ def traces(draw: st.DrawFn) -> Trace:
     return tuple(Arrival(at, seconds) for at, seconds in sorted(jobs))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(trace=traces(), depth=st.none() | st.integers(1, 20), stale=st.floats(0, 3), seed=st.integers(0, 99))
 def test_every_job_of_any_trace_runs_once_and_the_pool_empties(
     trace: Trace, depth: int | None, stale: float, seed: int
@@ -195,4 +196,4 @@ class Interleavings(RuleBasedStateMachine):
 
 
 TestInterleavings = Interleavings.TestCase
-TestInterleavings.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestInterleavings.settings = settings(max_examples=examples(40), stateful_step_count=30)
