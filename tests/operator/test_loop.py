@@ -239,7 +239,7 @@ def test_a_look_that_a_write_has_overtaken_is_not_acted_on(proxy: Proxy, monkeyp
             def site() -> Site:
                 return next(iter(turning.loop.sites))
 
-            consider = looping.consider
+            consider = rules.consider
             monkeypatch.setattr(looping, "consider", considered)
 
             async def story() -> None:
