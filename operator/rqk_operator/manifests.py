@@ -12,7 +12,7 @@ from rqk.autoscale.model import KIND, Abandoned, NetworkPolicy, Pool, Worker
 from rqk.errors import BadPool
 from rqk_operator.merging import merged
 from rqk_operator.names import CONTAINER, MANIFEST_NOTE, POOL_LABEL, POOLS_API, REDIS_NOTE
-from rqk_operator.sources import Mounts, mounts
+from rqk_operator.sources import Mounts, literal, mounts
 
 Manifest = dict[str, Any]
 
@@ -235,12 +235,7 @@ def worker_command(pool: Pool) -> list[str]:
     if not worker.with_scheduler:
         command += ["--no-scheduler"]
     command += ["--metrics-port", str(worker.metrics_port)]
-    return [*command, "--", *(_escaped(name) for name in pool.spec.queues)]
-
-
-def _escaped(word: str) -> str:
-    """Kubernetes replaces ``$(NAME)`` in commands; a queue's name is meant as it is."""
-    return word.replace("$(", "$$(")
+    return [*command, "--", *(literal(name) for name in pool.spec.queues)]
 
 
 def _network_policy(pool: Pool, policy: NetworkPolicy, pods: Manifest) -> Manifest:

@@ -155,7 +155,7 @@ def mounts(redis: Redis) -> Mounts:
     elif redis.sentinel is not None:
         env += _sentinel_env(redis, redis.sentinel, volumes)
     else:
-        env.append({"name": "RQ_REDIS_URL", "value": redis.url or ""})
+        env.append({"name": "RQ_REDIS_URL", "value": literal(redis.url or "")})
     if redis.tls is not None:
         env += _tls_env(redis, volumes)
     places = tuple(
@@ -164,8 +164,14 @@ def mounts(redis: Redis) -> Mounts:
     return Mounts(tuple(env), tuple(volumes), places)
 
 
+def literal(word: str) -> str:
+    """As a command or a variable has to be written so that it arrives as it is: Kubernetes replaces ``$(NAME)`` in both, and
+    makes one ``$`` of two."""
+    return word.replace("$", "$$")
+
+
 def _sentinel_env(redis: Redis, sentinel: Sentinel, volumes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    env = [{"name": "RQ_REDIS_URL", "value": _compose(redis, sentinel, None, {})}]
+    env = [{"name": "RQ_REDIS_URL", "value": literal(_compose(redis, sentinel, None, {}))}]
     for source, volume, variable in (
         (sentinel.password_from, _LOGIN, "RQK_REDIS_PASSWORD_FILE"),
         (sentinel.sentinel_password_from, _SENTINEL, "RQK_REDIS_SENTINEL_PASSWORD_FILE"),

@@ -167,6 +167,15 @@ def test_pools_become_manifests_that_our_own_model_takes(helm: Helm) -> None:
     assert bare["worker"]["image"] == f"ghcr.io/rqk/rqk-worker:{version()}"
 
 
+def test_a_url_with_dollars_reaches_the_exporter_as_it_is(helm: Helm) -> None:
+    made = one(
+        helm.template({"exporter": {"enabled": True, "url": "redis://:a$$b$(HOME)c@redis"}}), "Deployment", "-exporter"
+    )
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    (url,) = [it["value"] for it in container["env"] if it["name"] == "RQ_REDIS_URL"]
+    assert url == "redis://:a$$$$b$$(HOME)c@redis", "Kubernetes makes one of two"
+
+
 def test_the_job_may_apply_its_own_pools_and_nothing_else(helm: Helm) -> None:
     made = helm.template(MATRIX["pools"])
     job = one(made, "Job")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import shutil
 import subprocess
 import sys
@@ -81,8 +82,17 @@ def test_the_command_says_what_the_pool_says() -> None:
     assert worker_of(made)["ports"] == [{"name": "metrics", "containerPort": 9000, "protocol": "TCP"}]
 
 
-def test_a_queue_whose_name_looks_like_a_variable_stays_as_it_is() -> None:
-    assert worker_of(deployment(pool(queues=["$(HOME)"]), "f"))["command"][-1] == "$$(HOME)"
+def expanded(text: str) -> str:
+    """What Kubernetes makes of a command or of a variable's value: ``$(A)`` is another variable, ``$$`` is one ``$``."""
+    return re.sub(r"\$\$|\$\((\w+)\)", lambda found: f"<{found[1]}>" if found[1] else "$", text)
+
+
+@pytest.mark.parametrize("name", ["$(HOME)", "$$(HOME)", "$$$(HOME)", "a$$b", "a$b", "a$", "$$", "$)("])
+def test_what_looks_like_a_variable_stays_as_it_is(name: str) -> None:
+    made = deployment(pool(queues=[name]), "f")
+    assert expanded(worker_of(made)["command"][-1]) == name
+    made = deployment(pool(redis={"url": f"redis://:{name}@redis:6379/0"}), "f")
+    assert expanded(env_of(made)["RQ_REDIS_URL"]["value"]) == f"redis://:{name}@redis:6379/0"
 
 
 def test_the_pods_satisfy_the_restricted_profile() -> None:
