@@ -30,6 +30,7 @@ JSON = "application/json-patch+json"
 _FULL = "application/json"
 _LIGHT = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 TIMEOUT_S = 15.0
+EXPRESS_S = 3.0  # the same for what would come too late after that
 MOST_AT_A_TIME = 32
 PAGE = 200  # objects of one list request; as JSON they are small, in memory they are not
 _TRIES = 3
@@ -49,6 +50,7 @@ class Kube:
         connector = aiohttp.TCPConnector(ssl=self._rest.ssl_context, limit=0)
         self._session = aiohttp.ClientSession(connector=connector, read_bufsize=_LONGEST_LINE)
         self.gate: asyncio.Semaphore | None = asyncio.Semaphore(MOST_AT_A_TIME)
+        self.timeout_s = TIMEOUT_S
         self._asked = asked or (lambda verb, status: None)
         self.streams: bool | None = None  # whether the server can stream what is there; None: it was not asked yet
 
@@ -69,9 +71,10 @@ class Kube:
         return cls(configuration, asked)
 
     def express(self) -> Kube:
-        """The same session without its queue: for the Lease, which must be renewed while thousands of writes wait."""
+        """The same session without its queue, and less patient: for the Lease, which must be renewed while thousands of writes
+        wait, and asked for again in time if one request hangs."""
         twin = copy.copy(self)
-        twin.gate = None
+        twin.gate, twin.timeout_s = None, EXPRESS_S
         return twin
 
     async def close(self) -> None:
@@ -193,7 +196,9 @@ class Kube:
             OSError,
             ValueError,
         ) as error:  # ValueError: an endless line, or no event
-            raise KubeError(0, "NoAnswer", f"the watch of {path} broke: {error or type(error).__name__}") from error
+            raise KubeError(
+                0, "NoAnswer", f"the watch of {path} broke: {str(error) or type(error).__name__}"
+            ) from error
 
     async def _send(
         self,
@@ -221,7 +226,7 @@ class Kube:
         self, verb: str, path: str, query: Mapping[str, str], data: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, bytes, tuple[str, ...]]:
         """Status, body, and the warnings (of a 429: the seconds to wait)."""
-        patience = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        patience = aiohttp.ClientTimeout(total=self.timeout_s)
         try:
             async with self._session.request(
                 verb, self._url(path), params=query, data=data, headers=headers, timeout=patience
@@ -233,7 +238,9 @@ class Kube:
                 return answer.status, raw, tuple(map(_warning, answer.headers.getall("Warning", [])))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self._asked(verb.lower(), 0)
-            raise KubeError(0, "NoAnswer", f"no answer from the API server: {error or type(error).__name__}") from error
+            raise KubeError(
+                0, "NoAnswer", f"no answer from the API server: {str(error) or type(error).__name__}"
+            ) from error
 
     def _url(self, path: str) -> str:
         return f"{self._configuration.host}{path}"

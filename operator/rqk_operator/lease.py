@@ -83,14 +83,16 @@ class Leader:
     async def run(self) -> None:
         """Keep the Lease or try to get it; ends only when cancelled."""
         while not self._over:
+            failed = False
             try:
                 await self.step()
             except KubeError as error:
                 # 409: somebody was quicker. Anything else: the next try may do, or the Lease runs out.
+                failed = True
                 level = logging.DEBUG if error.status == 409 else logging.WARNING
                 log.log(level, "Lease %s/%s: %s", self._namespace, self._name, error)
             self._tell()
-            await asyncio.sleep((RENEW_S if self.leads else RETRY_S) * random.uniform(0.9, 1.1))
+            await asyncio.sleep((RENEW_S if self.leads and not failed else RETRY_S) * random.uniform(0.9, 1.1))
 
     async def step(self) -> None:
         """Look once, and act on it. Raises KubeError."""
@@ -101,6 +103,8 @@ class Leader:
         if lease is not None and (self._sighting is None or self._sighting.mark != mark_of(lease)):
             self._sighting = Sighting(mark_of(lease), now)
         what = verdict(lease, self._identity, self._sighting, now)
+        if what != "renew":
+            self._renewed_at = float("-inf")  # it is not ours (any more): deleted, or another one's
         if what == "create":
             body = {"metadata": {"name": self._name, "namespace": self._namespace}, "spec": self._spec({})}
             await self._kube.create(path_of(API, "leases", self._namespace), {**_HEAD, **body}, OPERATOR)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import random
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rqk_operator import lease as leasing
 from rqk_operator.errors import KubeError
 from rqk_operator.events import About, Events
 from rqk_operator.hands import REFUSED_AGAIN_S, TAKEN_AGAIN_S, Hands
-from rqk_operator.lease import Leader
+from rqk_operator.lease import GIVE_UP_S, Leader
 from rqk_operator.pools import Pools, PoolState
 from rqk_operator.sources import Access, Ref, SourceError
 from rqk_operator.status import Trouble
@@ -19,6 +22,7 @@ from rqk_operator.vault import FRESH_S, Vault
 from rqk_operator.views import deployment_view
 
 from tests.operator.answers import Answer, Answers, answering, refusal
+from tests.operator.test_comparing import until
 from tests.operator.test_manifests import pool
 
 CONFLICT = refusal(
@@ -247,6 +251,8 @@ class LeaseServer:
         if self.meddle is not None:
             meddle, self.meddle = self.meddle, None
             meddle()
+        if method == "POST" and self.lease is not None:
+            return refusal(409, "AlreadyExists", "there is one")
         if method == "PUT" and body["metadata"]["resourceVersion"] != str(self.version):
             return refusal(409, "Conflict", "the object has been modified")
         return 200, self.store(body["spec"])
@@ -287,11 +293,67 @@ def test_a_lease_that_another_one_took_is_left_alone() -> None:
             await leader.step()
             table.store({**(table.lease or {})["spec"], "holderIdentity": "other"})
             await leader.step()
-            assert table.holder == "other"
+            assert (leader.leads, table.holder) == (False, "other")
             leader.stop()
             await leader.release()
             assert table.holder == "other"
 
+    asyncio.run(run())
+
+
+def test_a_lease_that_was_deleted_is_led_on_only_by_who_makes_it_anew() -> None:
+    async def run() -> None:
+        table, clock = LeaseServer(), Clock()
+        async with answering(table) as server:
+            leader = Leader(server.kube, "ns", "rqk-operator", "me", clock, lambda leads: None)
+            await leader.step()
+            table.lease = None
+            await leader.step()
+            assert (leader.leads, table.holder) == (True, "me")
+            table.lease = None
+            table.meddle = lambda: table.store({"holderIdentity": "other"})
+            with pytest.raises(KubeError):
+                await leader.step()
+            assert (leader.leads, table.holder) == (False, "other")
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("verb", ["GET", "PUT"])
+def test_one_renewal_that_hangs_does_not_cost_the_leadership(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the leader's own clock, which a request that hangs moves on by all the time it may take."""
+    table, clock, let_go, pause = LeaseServer(), Clock(), asyncio.Event(), asyncio.sleep
+    hangs, renewed, patience = [verb], list[float](), list[float]()
+
+    async def script(method: str, path: str, body: Any) -> Answer:
+        if renewed and method in hangs:
+            hangs.remove(method)
+            clock.now += patience[0]
+            await let_go.wait()
+        elif method != "GET":
+            renewed.append(clock.now)
+        return table(method, path, body)
+
+    async def sleep(seconds: float) -> None:
+        clock.now += seconds
+        await pause(0)
+
+    async def run() -> None:
+        async with answering(script) as server:
+            kube, told = server.kube.express(), list[bool]()
+            patience.append(kube.timeout_s)
+            kube.timeout_s = 0.2
+            task = asyncio.create_task(Leader(kube, "ns", "rqk-operator", "me", clock, told.append).run())
+            await until(lambda: len(renewed) > 1)
+            let_go.set()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert not hangs
+            assert renewed[1] - renewed[0] < GIVE_UP_S - 1.0, "with a second left for a slow server"
+            assert told == [True]
+
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)  # the longest pauses there are
+    monkeypatch.setattr(leasing, "asyncio", SimpleNamespace(sleep=sleep))
     asyncio.run(run())
 
 
