@@ -71,8 +71,7 @@ class Children:
                 manifest["metadata"]["annotations"] = {MANIFEST_NOTE: mark}
                 await self._apply(state, kind, manifest, known, mark)
         for kind in [kind for kind in known if kind not in wanted]:
-            api, plural = KINDS[kind]
-            await self._kube.delete(path_of(api, plural, state.about.namespace, state.about.name))
+            await self._remove(state, kind)
             del known[kind]
 
     def forget(self, uid: str) -> None:
@@ -101,6 +100,14 @@ class Children:
             if error.is_missing and kind == "PodMonitor":
                 text = "the PodMonitor cannot be made: the Prometheus operator's CRDs are not installed"
             self._refuse(state, f"{kind}Rejected", text)
+
+    async def _remove(self, state: PoolState, kind: str) -> None:
+        """Delete it, unless it was replaced by somebody's own since it was seen."""
+        api, plural = KINDS[kind]
+        path = path_of(api, plural, state.about.namespace, state.about.name)
+        live = await self._kube.find(path)
+        if live is not None and _owner(live["metadata"]) == state.about.uid:
+            await self._kube.delete(path, uid=live["metadata"]["uid"])
 
     async def _write(self, state: PoolState, path: str, manifest: dict[str, Any]) -> list[Conflict]:
         """Apply it; returns the fields that another tool declares as its own, which it then keeps."""

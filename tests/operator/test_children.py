@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from rqk_operator.children import AGAIN_S, Children
+from rqk_operator.errors import KubeError
 from rqk_operator.events import About, Events
 from rqk_operator.pools import Pools, PoolState
 
 from tests.operator.answers import Answer, Answers, answering, refusal
+from tests.operator.test_manifests import pool
 from tests.operator.test_refusals import Clock, deployment, known
 
 BUDGET = "/apis/policy/v1/namespaces/ns/poddisruptionbudgets/shop"
@@ -53,6 +55,10 @@ class Api:
             return (200, self.live) if self.live is not None else NOTHING
         if method == "PATCH" and self.refuses:
             return self.refuses.pop(0)
+        if method == "DELETE":
+            uid = (sent.get("preconditions") or {}).get("uid")
+            if self.live is not None and uid not in (None, self.live["metadata"]["uid"]):
+                return refusal(409, "Conflict", "the UID in the precondition is another one")
         self.live = budget(annotations=sent["metadata"]["annotations"]) if method == "PATCH" else None
         return 200, self.live or {}
 
@@ -153,5 +159,51 @@ def test_what_was_edited_by_hand_is_changed_back_and_told() -> None:
             assert noted == [
                 "EditReverted: PodDisruptionBudget: changed back what was edited by hand: kubectl-edit holds .spec.x"
             ]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("live", "there"),
+    [
+        pytest.param(budget(), False, id="still the pool's"),
+        pytest.param(None, False, id="gone already"),
+        pytest.param(budget(labels={}, ownerReferences=[]), True, id="somebody's own by now"),
+        pytest.param(budget(ownerReferences=[]), True, id="let go of, so that it stays"),
+        pytest.param(budget(ownerReferences=[{"uid": "other", "controller": True}]), True, id="another controller's"),
+    ],
+)
+def test_what_is_not_asked_for_any_more_goes_if_it_is_the_pools(live: dict[str, Any] | None, there: bool) -> None:
+    async def run() -> None:
+        api, state = Api(None), wanting()
+        async with answering(api) as server:
+            children = await settled(server, Clock(), state)
+            api.live, state.pool, state.generation = live, pool(), 2
+            assert children.differ(state)
+            await children.settle(state)
+            assert (api.live is not None) == there
+            assert not children.differ(state)
+
+    asyncio.run(run())
+
+
+def test_what_takes_its_place_in_the_last_moment_is_spared() -> None:
+    api, state = Api(None), wanting()
+
+    def script(method: str, path: str, sent: Any) -> Answer:
+        if method == "DELETE":
+            api.live = budget(uid="theirs", ownerReferences=[])
+        return api(method, path, sent)
+
+    async def run() -> None:
+        async with answering(script) as server:
+            children = await settled(server, Clock(), state)
+            state.pool, state.generation = pool(), 2
+            with pytest.raises(KubeError):
+                await children.settle(state)
+            assert children.differ(state), "to be looked at again"
+            await children.settle(state)
+            assert not children.differ(state)
+            assert server.count("DELETE") == 1
 
     asyncio.run(run())
