@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rqk.autoscale.model import KIND
 from rqk_operator.conflicts import declared, listed
 from rqk_operator.errors import Conflict, KubeError
 from rqk_operator.events import Events
@@ -21,6 +22,7 @@ log = logging.getLogger("rqk.operator")
 
 AUDIT_S = 300.0  # between two looks at all of them: nobody watches these
 AGAIN_S = 60.0
+GOING_AGAIN_S = 2.0  # what is about to go is gone within seconds
 KINDS: Mapping[str, tuple[str, str]] = {
     "PodDisruptionBudget": ("policy/v1", "poddisruptionbudgets"),
     "PodMonitor": ("monitoring.coreos.com/v1", "podmonitors"),
@@ -65,6 +67,7 @@ class Children:
         wanted = {it["kind"]: it for it in optional_children(state.pool)} if state.pool is not None else {}
         known = self._known.setdefault(uid, {})
         state.children_trouble = None
+        self._refused.pop(uid, None)
         for kind, manifest in wanted.items():
             mark = digest(manifest)
             if known.get(kind) != mark:
@@ -86,7 +89,10 @@ class Children:
         path = path_of(api, plural, state.about.namespace, state.about.name)
         try:
             live = await self._kube.find(path)
-            if live is None or _is_of(live, state):
+            if live is not None and _is_going(live, state):
+                self._later(state, GOING_AGAIN_S)
+                asyncio.get_running_loop().call_later(GOING_AGAIN_S, self._wake, state)
+            elif live is None or _is_of(live, state):
                 if others := await self._write(state, path, manifest):
                     self._refuse(state, "FieldConflict", f"{kind}: {listed(others)}; remove it there, or from the pool")
                 else:
@@ -125,7 +131,17 @@ class Children:
 
     def _refuse(self, state: PoolState, reason: str, text: str) -> None:
         state.children_trouble = Trouble(reason, text)
-        self._refused[state.about.uid] = state.generation, self._clock() + AGAIN_S
+        self._later(state, AGAIN_S)
+
+    def _later(self, state: PoolState, wait_s: float) -> None:
+        """What is left is tried again then; the soonest of several."""
+        _, other = self._refused.get(state.about.uid, (None, float("inf")))
+        self._refused[state.about.uid] = state.generation, min(other, self._clock() + wait_s)
+
+    def _wake(self, state: PoolState) -> None:
+        """A pool at rest would come back to it much later."""
+        self._refused.pop(state.about.uid, None)
+        state.look_at = 0.0
 
     def _digests(self, state: PoolState) -> dict[str, str]:
         generation, digests = self._wanted.get(state.about.uid, (None, {}))
@@ -165,8 +181,12 @@ class Children:
                     raise
 
 
+def _controller(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next((it for it in meta.get("ownerReferences") or () if it.get("controller")), {})
+
+
 def _owner(meta: Mapping[str, Any]) -> str | None:
-    return next((it["uid"] for it in meta.get("ownerReferences") or () if it.get("controller")), None)
+    return _controller(meta).get("uid")
 
 
 def _is_of(live: Mapping[str, Any], state: PoolState) -> bool:
@@ -174,6 +194,15 @@ def _is_of(live: Mapping[str, Any], state: PoolState) -> bool:
     meta = live["metadata"]
     owner, pool = _owner(meta), (meta.get("labels") or {}).get(POOL_LABEL)
     return owner == state.about.uid or (owner is None and pool == state.about.name)
+
+
+def _is_going(live: Mapping[str, Any], state: PoolState) -> bool:
+    """Whether it was of a pool of this name that was deleted, and goes after it; or is this pool's and being deleted."""
+    meta, pool = live["metadata"], state.about
+    owner = _controller(meta)
+    if owner.get("kind") == KIND and owner.get("name") == pool.name and owner["uid"] != pool.uid:
+        return True
+    return "deletionTimestamp" in meta and _is_of(live, state)
 
 
 def _note(item: Mapping[str, Any], kind: str, found: dict[str, dict[str, str]]) -> None:

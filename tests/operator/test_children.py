@@ -6,12 +6,14 @@ import asyncio
 from typing import Any
 
 import pytest
+from rqk_operator import children as childhood
 from rqk_operator.children import AGAIN_S, Children
 from rqk_operator.errors import KubeError
 from rqk_operator.events import About, Events
 from rqk_operator.pools import Pools, PoolState
 
 from tests.operator.answers import Answer, Answers, answering, refusal
+from tests.operator.test_comparing import until
 from tests.operator.test_manifests import pool
 from tests.operator.test_refusals import Clock, deployment, known
 
@@ -28,14 +30,16 @@ def conflict(manager: str) -> Answer:
     return refusal(409, "Conflict", "Apply failed with 1 conflict", (cause,))
 
 
+OWNER = {"kind": "RQWorkerPool", "name": "shop", "uid": "u1", "controller": True}
+
+
 def budget(**meta: Any) -> dict[str, Any]:
-    owner = {"kind": "RQWorkerPool", "name": "shop", "uid": "u1", "controller": True}
     own = {
         "namespace": "ns",
         "name": "shop",
         "uid": "b",
         "labels": {"rqk.dev/pool": "shop"},
-        "ownerReferences": [owner],
+        "ownerReferences": [OWNER],
     }
     return {"metadata": {**own, **meta}, "spec": {"maxUnavailable": 1}}
 
@@ -126,6 +130,63 @@ def test_what_is_somebody_elses_is_left_alone_and_asked_for_now_and_then(live: d
             await children.settle(state)
             assert state.children_trouble is None
             assert server.count("PATCH") == 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "live",
+    [
+        pytest.param(budget(ownerReferences=[{**OWNER, "uid": "u0"}]), id="of a pool of this name that was deleted"),
+        pytest.param(budget(deletionTimestamp="2026-01-01T00:00:00Z"), id="the pool's own, being deleted"),
+        pytest.param(
+            budget(deletionTimestamp="2026-01-01T00:00:00Z", ownerReferences=[]), id="left behind, being deleted"
+        ),
+    ],
+)
+def test_what_is_about_to_go_is_waited_for(live: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(childhood, "GOING_AGAIN_S", 0.1)
+
+    async def run() -> None:
+        api, state = Api(live), wanting()
+        async with answering(api) as server:
+            children = await settled(server, Clock(), state)
+            assert state.children_trouble is None, "it is none"
+            assert server.count("PATCH") == 0
+            assert not children.differ(state), "not in every round"
+            api.live = None
+            state.look_at = 1e9  # at rest
+            await until(lambda: state.look_at == 0.0)
+            assert children.differ(state)
+            await children.settle(state)
+            assert server.count("PATCH") == 1
+            assert not children.differ(state)
+
+    asyncio.run(run())
+
+
+def test_what_is_about_to_go_is_waited_for_although_something_else_is_refused() -> None:
+    policy = "/apis/networking.k8s.io/v1/namespaces/ns/networkpolicies/shop"
+    api = Api(budget(ownerReferences=[{**OWNER, "uid": "u0"}]))
+
+    def script(method: str, path: str, sent: Any) -> Answer:
+        if path == policy:
+            return NOTHING if method == "GET" else refusal(403, "Forbidden", "no network policies here")
+        return api(method, path, sent)
+
+    async def run() -> None:
+        clock, state = Clock(), known(deployment("m"), podDisruptionBudget={"maxUnavailable": 1}, networkPolicy={})
+        async with answering(script) as server:
+            children = await settled(server, clock, state)
+            assert state.children_trouble is not None
+            assert state.children_trouble.reason == "NetworkPolicyRejected"
+            clock.now += childhood.GOING_AGAIN_S
+            assert children.differ(state)
+            api.live = None
+            await children.settle(state)
+            clock.now += childhood.GOING_AGAIN_S
+            assert api.live is not None
+            assert not children.differ(state), "what is refused is not tried so soon again"
 
     asyncio.run(run())
 
