@@ -145,12 +145,14 @@ class Kube:
 
     async def present(self, path: str, **query: str) -> AsyncIterator[dict[str, Any]]:
         """All that is there, as a watch tells it: ADDED, now and then MODIFIED or DELETED for what happens meanwhile, and in the
-        end a BOOKMARK with the version from which on to watch. After a broken stream things are told once more.
+        end a BOOKMARK with the version from which on to watch. After a broken stream there is a RESTART, and things are told
+        once more: what was told before it may be gone without a word.
 
         Streamed by servers that can (Kubernetes 1.34 or newer), from their memory, and each object is gone before the next one
         comes; else listed in pages.
         """
         if self.streams is not False:
+            told = False
             try:
                 async with contextlib.aclosing(self.watch(path, "", _STREAM_SILENCE_S, **_INITIAL, **query)) as events:
                     async for event in events:
@@ -158,12 +160,15 @@ class Kube:
                             self.streams = True
                             yield event
                             return
+                        told = True
                         yield event
             except KubeError as error:
                 if error.status in (401, 403, 404):
                     raise
                 # Else it does not know how, or its etcd does not (older than 3.4.25: a status of 500, in the stream).
             self.streams = self.streams or False  # one that has done so before has only broken off
+            if told:
+                yield {"type": "RESTART", "object": {"metadata": {"resourceVersion": ""}}}
         async for page in self.pages(path, light=False, **query):
             for item in page.get("items") or ():
                 yield {"type": "ADDED", "object": item}

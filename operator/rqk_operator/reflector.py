@@ -73,7 +73,9 @@ class Reflector:
         there: set[str] = set()
         async for event in self._kube.present(self._path, labelSelector=self._selector):
             version = self._take(event)
-            if event["type"] != "BOOKMARK":
+            if event["type"] == "RESTART":
+                there.clear()
+            elif event["type"] != "BOOKMARK":
                 there.add(event["object"]["metadata"]["uid"])
         for uid in [uid for uid in self._known if uid not in there]:
             namespace, name = self._known.pop(uid)

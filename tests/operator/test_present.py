@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -99,7 +99,8 @@ def test_an_older_server_is_asked_for_pages_and_not_for_a_stream_again() -> None
 def test_after_a_broken_stream_things_are_told_once_more(happened: list[Any]) -> None:
     async def run() -> None:
         async with answering(two_pages([]), lambda version: happened) as server:
-            assert await present(server) == [("ADDED", "a"), ("ADDED", "a"), ("ADDED", "b"), ("BOOKMARK", "7")]
+            once_more = [("RESTART", ""), ("ADDED", "a"), ("ADDED", "b"), ("BOOKMARK", "7")]
+            assert await present(server) == [("ADDED", "a"), *once_more]
             assert server.kube.streams is False, "it may be one that never comes to an end"
 
     asyncio.run(run())
@@ -144,8 +145,10 @@ class View:
 
 
 @asynccontextmanager
-async def reflecting_on(stream: Stream) -> AsyncIterator[tuple[Reflector, View, Answers]]:
-    async with answering(no_list, stream) as server:
+async def reflecting_on(
+    stream: Stream, script: Callable[[str, str, Any], Answer] = no_list
+) -> AsyncIterator[tuple[Reflector, View, Answers]]:
+    async with answering(script, stream) as server:
         view = View()
         found = Reflector(server.kube, PATH, "", seen=view.seen, gone=view.gone)
         task = asyncio.create_task(found.run())
@@ -189,6 +192,20 @@ def test_what_vanished_while_nobody_watched_is_gone() -> None:
         async with reflecting_on(stream) as (_, view, _server):
             await until(lambda: not lists and view.told == ["a"])
             assert view.there == {"b"}
+
+    asyncio.run(run())
+
+
+def test_what_vanished_after_a_stream_that_broke_is_gone() -> None:
+    def script(method: str, path: str, body: Any) -> Answer:
+        return 200, {"metadata": {"resourceVersion": "9"}, "items": [pod("b")]}
+
+    async def run() -> None:
+        stream = {"": [event("ADDED", "a"), event("ADDED", "b"), "broken"]}
+        async with reflecting_on(lambda version: stream.get(version, []), script) as (found, view, _server):
+            await found.synced.wait()
+            assert view.there == {"b"}
+            assert view.told == ["a"]
 
     asyncio.run(run())
 
