@@ -44,24 +44,26 @@ class Reflector:
         """Keep the view; ends only when cancelled."""
         wait = _FIRST_WAIT_S
         version = ""
+        expired = False  # the version was too old, and the watch has not worked since
         while True:
             begun = asyncio.get_running_loop().time()
             try:
                 if not version:
                     version = await self._list()
                     self.synced.set()
+                    begun = asyncio.get_running_loop().time()
                 async for event in self._kube.watch(self._path, version, labelSelector=self._selector):
                     version = self._take(event)
-                    wait = _FIRST_WAIT_S
+                    wait, expired = _FIRST_WAIT_S, False
                 await asyncio.sleep(_BREATH_S)  # a server or proxy that ends each watch at once
             except KubeError as error:
-                if error.status == 410:
-                    log.info("the watch of %s is too old, listing anew", self._path)
-                    version = ""
-                    continue
                 if asyncio.get_running_loop().time() - begun > _LONGEST_WAIT_S:
-                    wait = _FIRST_WAIT_S  # it did work: there was nothing to tell, say
-                level = logging.INFO if error.is_passing else logging.ERROR
+                    wait, expired = _FIRST_WAIT_S, False  # it did work: there was nothing to tell, say
+                if error.status == 410 and not expired:
+                    log.info("the watch of %s is too old, listing anew", self._path)
+                    version, expired = "", True
+                    continue
+                level = logging.INFO if error.is_passing or error.status == 410 else logging.ERROR
                 log.log(level, "watching %s: %s; again in %.1f s", self._path, error, wait)
                 if not error.is_passing:
                     version = ""

@@ -210,6 +210,24 @@ def test_what_vanished_after_a_stream_that_broke_is_gone() -> None:
     asyncio.run(run())
 
 
+def test_a_server_whose_lists_are_too_old_at_once_is_not_asked_for_them_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    too_old = {"type": "ERROR", "object": refusal(410, "Expired", "too old")[1]}
+    monkeypatch.setattr(random, "uniform", lambda low, high: 0.001)
+    caplog.set_level(logging.INFO, "rqk.operator")
+
+    async def run() -> None:
+        async with reflecting_on(lambda version: [ENDED] if version == "" else [too_old]) as (_, _view, server):
+            await until(lambda: sum(version == "" for _, _, version in server.asked) > 5)
+
+    asyncio.run(run())
+    words = [record.getMessage() for record in caplog.records]
+    assert "listing anew" in words[0], "the first time at once"
+    waits = [text.rpartition(" again in ")[2] for text in words[1:5]]
+    assert waits == ["0.5 s", "1.0 s", "2.0 s", "4.0 s"]
+
+
 def test_a_watch_that_has_told_something_is_begun_again_without_a_long_wait(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
