@@ -167,6 +167,61 @@ def test_pools_become_manifests_that_our_own_model_takes(helm: Helm) -> None:
     assert bare["worker"]["image"] == f"ghcr.io/rqk/rqk-worker:{version()}"
 
 
+PULLED: dict[str, Any] = {
+    "global": {"imagePullSecrets": [{"name": "all"}]},
+    "imagePullSecrets": [{"name": "own"}, {"name": "all"}],
+    "worker": {"image": {"pullPolicy": "Always"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("template", "wanted"),
+    [
+        pytest.param(
+            {},
+            {
+                "imagePullSecrets": [{"name": "all"}, {"name": "own"}],
+                "containers": [{"name": "worker", "imagePullPolicy": "Always"}],
+            },
+            id="of the chart",
+        ),
+        pytest.param(
+            {
+                "nodeSelector": {"a": "b"},
+                "containers": [{"name": "side", "image": "s:1"}, {"name": "worker", "tty": True}],
+            },
+            {
+                "nodeSelector": {"a": "b"},
+                "imagePullSecrets": [{"name": "all"}, {"name": "own"}],
+                "containers": [
+                    {"name": "worker", "imagePullPolicy": "Always", "tty": True},
+                    {"name": "side", "image": "s:1"},
+                ],
+            },
+            id="beside what the pool says of other things",
+        ),
+        pytest.param(
+            {"imagePullSecrets": [], "containers": [{"name": "worker", "imagePullPolicy": "Never"}]},
+            {"imagePullSecrets": [], "containers": [{"name": "worker", "imagePullPolicy": "Never"}]},
+            id="of the pool",
+        ),
+    ],
+)
+def test_a_pool_of_the_charts_image_pulls_it_as_the_chart_says(
+    helm: Helm, template: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    spec = {**BARE_POOL["spec"], **({"template": {"spec": template}} if template else {})}
+    made = helm.template({"redis": {"enabled": True}, **PULLED, "pools": {"mail": {"spec": spec}}})
+    found = json.loads(one(made, "ConfigMap", "-pool-mail")["data"]["pool.json"])
+    assert found["spec"]["template"] == {"spec": wanted}
+    check_for_cluster(parse_pool(found))
+
+
+def test_a_pool_of_another_image_is_left_as_it_is(helm: Helm) -> None:
+    made = helm.template({**PULLED, "pools": {"shop": POOL}})
+    assert json.loads(one(made, "ConfigMap", "-pool-shop")["data"]["pool.json"])["spec"] == POOL["spec"]
+
+
 def test_a_url_with_dollars_reaches_the_exporter_as_it_is(helm: Helm) -> None:
     made = one(
         helm.template({"exporter": {"enabled": True, "url": "redis://:a$$b$(HOME)c@redis"}}), "Deployment", "-exporter"
