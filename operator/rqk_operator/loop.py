@@ -7,9 +7,10 @@ than a round. Each Redis is looked at on its own, and each pool is written for o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,7 +26,7 @@ from rqk_operator.pools import Pools, PoolState
 from rqk_operator.retire import Directory, Mate, Plan
 from rqk_operator.rules import consider, note_failing, note_redis, rest, status_of, still_rests
 from rqk_operator.sites import Site, Sites, queues_of
-from rqk_operator.status import Trouble, worth_writing
+from rqk_operator.status import Trouble, invalid, worth_writing
 from rqk_operator.vault import Vault
 from rqk_operator.writer import Writer
 
@@ -101,17 +102,10 @@ class Loop:
         by_site: dict[str, list[PoolState]] = {}
         epoch = time.time()
         for state in self.pools:
-            if state.pool is None:
-                self._carry_out(state, None, [], None, None)
-                continue
-            if now >= state.resolve_at and not state.resolving and not self.finder.find_at_once(state):
-                state.resolving = True
-                self._start(self.finder.find(state))
-            site = self._site(state)
-            if site is not None:
-                by_site.setdefault(site.key, []).append(state)
-            elif state.access_trouble is not None:
-                self._decide(state, state.pool, None, None, _EMPTY, now, epoch)
+            with self._apart(state):
+                site = self._begin(state, now, epoch)
+                if site is not None:
+                    by_site.setdefault(site.key, []).append(state)
         for site in self.sites:
             site.states = by_site.get(site.key, ())
         begun = [
@@ -123,6 +117,33 @@ class Loop:
         if self.children.audit_if_due():
             self.finder.vault.prune()
         self._start(self._time(begun, now))
+
+    def _begin(self, state: PoolState, now: float, epoch: float) -> Site | None:
+        """The Redis to look at for this pool; None if it has none, and then what can be done without is begun."""
+        if state.pool is None:
+            self._carry_out(state, None, [], None, None)
+            return None
+        if now >= state.resolve_at and not state.resolving and not self.finder.find_at_once(state):
+            state.resolving = True
+            self._start(self.finder.find(state))
+        site = self._site(state)
+        if site is None and state.access_trouble is not None:
+            self._decide(state, state.pool, None, None, _EMPTY, now, epoch)
+        return site
+
+    @contextlib.contextmanager
+    def _apart(self, state: PoolState) -> Iterator[None]:
+        """A defect in dealing with one pool must not stop the others. It is told in the pool's status."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other pools have nothing to do with it
+            if self.clock() < state.not_before:
+                return  # told already
+            self._writer.failed(state, error)
+            if state.stumbling is not None and state.task is None:
+                status = invalid(state.about.name, state.generation, state.stumbling, state.status, datetime.now(UTC))
+                if worth_writing(state.status, status) != "no":
+                    state.task = self._start(self._writer.tell(state, status))
 
     async def _time(self, begun: list[asyncio.Task[None]], now: float) -> None:
         if begun:
@@ -193,10 +214,11 @@ class Loop:
             if site.trouble is not None:
                 # A new password may be waiting in the Secret.
                 state.resolve_at = min(state.resolve_at, now + SECRET_AGAIN_S)
-            note_redis(state, site.trouble, now)
-            task = self._decide(state, state.pool, site, snapshot, directory, now, time.time())
-            if task is not None:
-                writes.append(task)
+            with self._apart(state):
+                note_redis(state, site.trouble, now)
+                task = self._decide(state, state.pool, site, snapshot, directory, now, time.time())
+                if task is not None:
+                    writes.append(task)
         return writes
 
     def _decide(

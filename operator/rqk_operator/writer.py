@@ -46,7 +46,7 @@ class Writer:
     ) -> None:
         """What cannot be done does not keep the rest from being done, nor from being told."""
         seen_at = time.time()
-        errors: list[KubeError | StoreError] = []
+        errors: list[Exception] = []
         parts: list[Coroutine[Any, Any, None]] = []
         if deploys:
             parts.append(self._deploy(state, seen_at))
@@ -57,18 +57,48 @@ class Writer:
             for part in parts:
                 try:
                     await part
-                except (KubeError, StoreError) as error:
+                except Exception as error:  # noqa: BLE001 - a defect is told like any other error
                     errors.append(error)
                     if isinstance(error, KubeError) and error.status == 0:
                         break  # nobody there
             if errors:
-                self._failed(state, errors[0])
+                self.failed(state, errors[0])
             else:
                 state.errors_in_a_row, state.stumbling = 0, None
         finally:
             for part in parts:
                 part.close()
             state.task, state.worked_at = None, self.clock()
+
+    async def tell(self, state: PoolState, status: Status) -> None:
+        """Write no more than this, for a pool for which nothing else can be done."""
+        try:
+            await self._report(state, status)
+        except (KubeError, StoreError) as error:
+            log.warning("%s/%s: %s", *state.key, error, extra={"action": "kubernetes_error"})
+        finally:
+            state.task, state.worked_at = None, self.clock()
+
+    def failed(self, state: PoolState, error: Exception) -> None:
+        """Leave the pool alone for a while. An error that stays is told, and a defect at once: it does not pass."""
+        kind = (
+            "kubernetes" if isinstance(error, KubeError) else "redis" if isinstance(error, StoreError) else "internal"
+        )
+        self.metrics.failed(kind)
+        state.errors_in_a_row += 1
+        wait = min(_FIRST_WAIT_S * 2 ** (state.errors_in_a_row - 1), _LONGEST_WAIT_S)
+        state.not_before, state.look_at = self.clock() + wait, 0.0
+        text, defect = str(error), kind == "internal"
+        if defect:
+            text = f"a defect in the operator, see its log: {type(error).__name__}: {error}"
+        log.log(
+            logging.ERROR if defect else logging.WARNING,
+            *("%s/%s: %s; again in %.0f s", *state.key, text, wait),
+            extra={"action": "defect" if defect else f"{kind}_error"},
+            exc_info=error if defect else None,
+        )
+        if state.stumbling is None and (defect or state.errors_in_a_row >= _STUMBLES):
+            state.stumbling = Trouble("Failing", text)
 
     async def _tidy(self, state: PoolState) -> None:
         if self.leads() and self.children.differ(state):
@@ -129,13 +159,3 @@ class Writer:
         text = f"{before} to {after} workers: {decision.reason.value}, {decision.message}"
         log.info("%s/%s: %s", *state.key, text, extra={"action": "scaled_up" if grew else "scaled_down"})
         self.events.note(state.about, "Normal", "ScaledUp" if grew else "ScaledDown", text)
-
-    def _failed(self, state: PoolState, error: KubeError | StoreError) -> None:
-        kind = "kubernetes" if isinstance(error, KubeError) else "redis"
-        self.metrics.failed(kind)
-        state.errors_in_a_row += 1
-        wait = min(_FIRST_WAIT_S * 2 ** (state.errors_in_a_row - 1), _LONGEST_WAIT_S)
-        state.not_before, state.look_at = self.clock() + wait, 0.0
-        log.warning("%s/%s: %s; again in %.0f s", *state.key, error, wait, extra={"action": f"{kind}_error"})
-        if state.errors_in_a_row >= _STUMBLES and state.stumbling is None:
-            state.stumbling = Trouble("Failing", str(error))
