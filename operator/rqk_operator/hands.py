@@ -57,12 +57,13 @@ class Hands:
         if state.pool is None or state.access is None:
             return False
         if state.wanted is None:
+            state.deploy_at = 0.0
             try:
                 state.wanted = self._manifest(state, state.pool)["metadata"]["annotations"][MANIFEST_NOTE]
             except ValueError as error:  # BadPool
                 state.template, state.template_known = Trouble("Rejected", str(error)), True
                 return False
-        if state.refused == state.wanted and self._clock() < state.again_at:
+        if self._clock() < state.deploy_at or (state.refused == state.wanted and self._clock() < state.again_at):
             return False
         live = state.deployment
         if live is None:
@@ -75,6 +76,7 @@ class Hands:
             if state.refused is None:
                 # As it should be, so what was wrong before is over: the pool was changed back, say.
                 state.template, state.template_known, state.conflict = None, True, None
+            state.deploy_at = 0.0
             return False
         return True
 

@@ -63,7 +63,7 @@ class Writer:
                         break  # nobody there
             if errors:
                 self.failed(state, errors[0])
-            else:
+            elif not state.deploy_at:
                 state.errors_in_a_row, state.stumbling = 0, None
         finally:
             for part in parts:
@@ -79,15 +79,22 @@ class Writer:
         finally:
             state.task, state.worked_at = None, self.clock()
 
-    def failed(self, state: PoolState, error: Exception) -> None:
-        """Leave the pool alone for a while. An error that stays is told, and a defect at once: it does not pass."""
+    def failed(self, state: PoolState, error: Exception, *, deploying: bool = False) -> None:
+        """Leave the pool alone for a while, or only its Deployment: the number of workers still follows the queues.
+
+        An error that stays is told, and a defect at once: it does not pass.
+        """
         kind = (
             "kubernetes" if isinstance(error, KubeError) else "redis" if isinstance(error, StoreError) else "internal"
         )
         self.metrics.failed(kind)
         state.errors_in_a_row += 1
         wait = min(_FIRST_WAIT_S * 2 ** (state.errors_in_a_row - 1), _LONGEST_WAIT_S)
-        state.not_before, state.look_at = self.clock() + wait, 0.0
+        if deploying:
+            state.deploy_at = self.clock() + wait
+        else:
+            state.not_before = self.clock() + wait
+        state.look_at = 0.0
         text, defect = str(error), kind == "internal"
         if defect:
             text = f"a defect in the operator, see its log: {type(error).__name__}: {error}"
@@ -127,8 +134,15 @@ class Writer:
         )
         dry = state.pool is None or state.pool.spec.scaling.dry_run
         new = state.deployment is None
-        await self.hands.deploy(state, state.lost_size if dry else size)
         state.look_at = 0.0
+        try:
+            await self.hands.deploy(state, state.lost_size if dry else size)
+        except Exception as error:  # noqa: BLE001 - a defect is told like any other error
+            if isinstance(error, KubeError) and error.status == 0:
+                raise  # nobody there, for nothing else either
+            self.failed(state, error, deploying=True)
+            return
+        state.deploy_at = 0.0
         if new and size and not dry and decision is not None and state.deployment is not None:
             self._tell(state, decision, 0, size, seen_at)
 
