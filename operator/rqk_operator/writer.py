@@ -153,12 +153,16 @@ class Writer:
         if steps.replicas is not None and steps.replicas > before:
             # Growing comes first and needs nobody's consent.
             await self._resize(state, decision, steps.replicas, seen_at)
+            if not self.leads():
+                return
         agreed = await self.hands.retire(site, steps)
         state.memory = state.memory.asked_ahead(agreed)
         marked = still_to_mark(steps, state.pods)
         await self.hands.mark((*marked, *(pod for pod in agreed if pod not in marked)), leaving=True)
         await self.hands.mark(steps.unmark, leaving=False)
-        if steps.replicas is not None and steps.replicas < before and still_holds(steps, state.pods):
+        if steps.replicas is None or steps.replicas >= before or not still_holds(steps, state.pods):
+            return
+        if self.leads():  # whoever else does by now may have taken back what this rests on
             await self._resize(state, decision, steps.replicas, seen_at)
 
     async def _resize(self, state: PoolState, decision: Decision | None, number: int, seen_at: float) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from redis import Redis
+from rqk_operator.retire import Plan
+from rqk_operator.sources import Access
 from rqk_operator.views import deployment_view
+from rqk_operator.writer import Writer
 
 from rqk import Queue
 from tests.operator.answers import Answer, answering, refusal
-from tests.operator.test_loop import Turning, body, granting
+from tests.operator.test_loop import Turning, body, granting, pod
 from tests.operator.test_refusals import deployment
 
 
@@ -52,5 +57,43 @@ def test_a_deployment_that_cannot_be_brought_up_to_date_is_scaled_all_the_same(r
             down[0], state.deploy_at = False, 0.5
             await turning.until(lambda: turning.condition("Ready") == ("True", "FollowsQueues"))
             assert (state.errors_in_a_row, state.deploy_at) == (0, 0.0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("steps", "lost_at", "written"),
+    [
+        (Plan(replicas=2, mark=(pod("a"),)), "/scale", [2]),
+        (Plan(replicas=2, mark=(pod("a"),)), "/pods/shop-a", []),
+        (Plan(replicas=4, mark=(pod("a"),)), "/scale", [4]),
+    ],
+    ids=["lowered in time", "lost before it is lowered", "lost after growing"],
+)
+def test_who_has_lost_the_leadership_meanwhile_takes_no_further_step(
+    redis_url: str, steps: Plan, lost_at: str, written: list[int]
+) -> None:
+    """The API server may have taken long to answer the step before."""
+    leads = [True]
+
+    def script(method: str, path: str, sent: Any) -> Answer:
+        leads[0] = leads[0] and not path.endswith(lost_at)
+        return scaling(method, path, sent)
+
+    async def run() -> None:
+        async with answering(script) as server:
+            turning = Turning(server)
+            state = turning.pool(body({"url": redis_url}), *(pod(uid) for uid in "abc"))
+            state.deployment = replace(deployment_view(deployment("x")), replicas=3)
+            loop = turning.loop
+            writer = Writer(
+                loop.hands, loop.children, turning.events, loop.metrics, leads=lambda: leads[0], clock=loop.clock
+            )
+            site = loop.sites.get(Access(redis_url, {}))
+            await writer.write(state, site, steps, None, deploys=False)
+            await loop.sites.close()
+            scaled = [sent for _, path, sent in server.asked if path.endswith("/scale")]
+            assert [it[1]["value"] for it in scaled] == written
+            assert server.count("PATCH", "/pods/shop-a") == (0 if written == [4] else 1)
 
     asyncio.run(run())
