@@ -256,7 +256,7 @@ class Loop:
             state.look_at = 0.0  # what is still to be told keeps a pool awake
         tidies = self.children.differ(state)
         acts = deploys or tidies or (steps is not None and not steps.empty)
-        if state.stumbling is not None and not acts and not state.deploy_at:
+        if not (acts or reports or state.deploy_at):
             state.errors_in_a_row, state.stumbling = 0, None  # what failed is not wished for any more
         if reports and not acts and len(self._reports) >= MOST_REPORTS:
             # Something that all pools have to tell: what changes their sizes must not queue behind it.

@@ -69,7 +69,7 @@ def rest(state: PoolState, snapshot: Snapshot | None, now: float) -> None:
         and not state.pods
         and state.decision is not None
         and state.decision.replicas == 0
-        and not (state.refused or state.failing or state.stumbling or state.children_trouble)
+        and not (state.refused or state.failing or state.errors_in_a_row or state.stumbling or state.children_trouble)
     )
     if not quiet or snapshot is None or seen is None:
         state.look_at = state.glance_at = 0.0

@@ -173,6 +173,7 @@ def test_a_pool_at_zero_rests_and_is_glanced_at_more_often_than_decided_for() ->
         {"deployment": DeploymentView("ns", "shop", "d", 1, "shop", "another pool", 0)},
         {"refused": "digest"},
         {"failing": Trouble("ImagePullBackOff", "no image")},
+        {"errors_in_a_row": 1},
         {"stumbling": Trouble("Failing", "no right to it")},
         {"children_trouble": Trouble("PodMonitorRejected", "no CRD")},
     ],

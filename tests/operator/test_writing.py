@@ -15,7 +15,7 @@ from rqk_operator.writer import Writer
 
 from rqk import Queue
 from tests.operator.answers import Answer, answering, refusal
-from tests.operator.test_loop import Turning, body, granting, pod
+from tests.operator.test_loop import Turning, body, granting, pod, until
 from tests.operator.test_refusals import deployment
 
 
@@ -95,5 +95,60 @@ def test_who_has_lost_the_leadership_meanwhile_takes_no_further_step(
             scaled = [sent for _, path, sent in server.asked if path.endswith("/scale")]
             assert [it[1]["value"] for it in scaled] == written
             assert server.count("PATCH", "/pods/shop-a") == (0 if written == [4] else 1)
+
+    asyncio.run(run())
+
+
+def test_what_could_not_be_written_for_a_pool_at_rest_is_written_a_second_later(redis_url: str) -> None:
+    fails = [False]
+
+    def script(method: str, path: str, sent: Any) -> Answer:
+        if path.endswith("/status") and fails[0]:
+            fails[0] = False
+            return refusal(500, "InternalError", "etcdserver: leader changed")
+        return granting(method, path, sent)
+
+    async def run() -> None:
+        async with answering(script) as server:
+            turning = Turning(server)
+            state = turning.pool(body({"url": redis_url}))
+
+            async def story() -> None:
+                await until(
+                    lambda: state.look_at > 0 and state.task is None and turning.condition("Ready")[0] == "True"
+                )
+                paused = body({"url": redis_url})
+                paused["metadata"]["generation"] = 2
+                paused["spec"]["scaling"]["paused"] = True
+                turning.pools.remember(paused)
+                fails[0], state.look_at = True, 0.0
+                await until(lambda: "Paused" in {it["reason"] for it in state.status["conditions"]})
+                await until(lambda: state.look_at > 0)
+
+            told = asyncio.create_task(story())
+            await turning.until(told.done)
+            await told
+            assert state.errors_in_a_row == 0, "nothing of it stays"
+
+    asyncio.run(run())
+
+
+def test_a_status_that_is_refused_for_good_is_written_less_and_less_often(redis_url: str) -> None:
+    def script(method: str, path: str, sent: Any) -> Answer:
+        if path.endswith("/status"):
+            return refusal(403, "Forbidden", 'cannot patch resource "rqworkerpools/status"')
+        return granting(method, path, sent)
+
+    async def run() -> None:
+        async with answering(script) as server:
+            turning = Turning(server)
+            state = turning.pool(body({"url": redis_url}))
+
+            def tried(times: int) -> bool:
+                state.not_before = 0.0  # no need to wait here
+                return state.errors_in_a_row >= times
+
+            await turning.until(lambda: tried(6))
+            assert state.stumbling is not None
 
     asyncio.run(run())
