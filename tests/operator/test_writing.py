@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from rqk_operator.errors import KubeError
 from rqk_operator.retire import Plan
 from rqk_operator.sources import Access
 from rqk_operator.views import deployment_view
@@ -150,5 +151,74 @@ def test_a_status_that_is_refused_for_good_is_written_less_and_less_often(redis_
 
             await turning.until(lambda: tried(6))
             assert state.stumbling is not None
+
+    asyncio.run(run())
+
+
+MODIFIED = 'Operation cannot be fulfilled on rqworkerpools.rqk.dev "shop": the object has been modified'
+ANOTHER = "Precondition failed: UID in precondition: u1, UID in object meta: u2"
+
+
+@pytest.mark.parametrize(
+    ("refused", "there", "known"),
+    [
+        (refusal(409, "Conflict", MODIFIED), {"uid": "u1"}, True),
+        (refusal(409, "Conflict", ANOTHER), {"uid": "u2"}, False),
+        (refusal(409, "Conflict", MODIFIED), {"uid": "u1", "deletionTimestamp": "2026-01-01T00:00:00Z"}, False),
+        (refusal(404, "NotFound", "no such pool"), {"uid": "u1"}, False),
+        (refusal(500, "InternalError", "etcdserver: leader changed"), {"uid": "u1"}, True),
+    ],
+)
+def test_a_status_that_is_refused_ends_only_a_pool_that_is_gone(
+    refused: Answer, there: dict[str, Any], known: bool
+) -> None:
+    def script(method: str, path: str, sent: Any) -> Answer:
+        return refused if path.endswith("/status") else (200, {"metadata": there})
+
+    async def run() -> None:
+        async with answering(script) as server:
+            turning = Turning(server)
+            state = turning.pool(body({"url": "redis://h"}))
+            if known:
+                with pytest.raises(KubeError):
+                    await turning.loop.hands.report(state, {"replicas": 1})
+            else:
+                await turning.loop.hands.report(state, {"replicas": 1})
+            assert len(turning.pools) == known
+
+    asyncio.run(run())
+
+
+def test_a_deleted_deployment_comes_back_with_its_size_although_the_number_was_not_taken_at_once(
+    redis_url: str,
+) -> None:
+    refusals = [refusal(500, "InternalError", "etcdserver: leader changed")]
+    stored = {**deployment("?"), "spec": {"replicas": 0}}
+    scaler = stored["metadata"]["managedFields"].pop()
+
+    def script(method: str, path: str, sent: Any) -> Answer:
+        if path.endswith("/scale"):
+            if refusals:
+                return refusals.pop()
+            assert isinstance(sent, dict)
+            stored["metadata"]["managedFields"].append(scaler)
+            stored["spec"] = sent["spec"]
+            return 200, {"metadata": {"resourceVersion": "9"}, "spec": sent["spec"]}
+        if path.endswith("/deployments/shop"):
+            if method == "GET":
+                return refusal(404, "NotFound", "deployments shop not found")
+            stored["metadata"]["annotations"] = sent["metadata"]["annotations"]
+            return 200, stored
+        return granting(method, path, sent)
+
+    async def run() -> None:
+        async with answering(script) as server:
+            turning = Turning(server)
+            paused = body({"url": redis_url})
+            paused["spec"]["scaling"]["paused"] = True
+            state = turning.pool(paused)
+            state.lost_size = 5
+            await turning.until(lambda: state.size_now == 5 and turning.told().get("desiredReplicas") == 5)
+            assert server.count("PATCH", "/scale") == 2, "and then it is left alone"
 
     asyncio.run(run())
