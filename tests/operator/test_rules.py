@@ -201,6 +201,11 @@ def test_a_pool_stays_at_rest_until_one_of_its_own_queues_stirs() -> None:
     assert not still_rests(found, glanced("low"), 120.0)
 
 
+def test_a_pod_that_failed_and_stays_behind_keeps_no_pool_awake() -> None:
+    evicted = pod("a", phase="Failed", running=False, ready=False, reason="Evicted")
+    assert at_zero(pods={"a": evicted}).look_at > 100.0
+
+
 def test_suspension_ends_the_rest() -> None:
     """The pool's status tells of it."""
     assert not still_rests(at_zero(), glanced(suspended=True), 110.0)
