@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from redis import Redis
 from rqk_operator import loop as looping
+from rqk_operator import rules
 from rqk_operator.pools import PoolState
 
 from rqk import Queue
@@ -88,7 +89,7 @@ def test_a_pool_that_is_wrong_says_so_and_the_others_are_served(
 Broken = Callable[[Turning, pytest.MonkeyPatch, Callable[..., Any]], None]
 
 PLACES: dict[str, Broken] = {
-    "while deciding": lambda turning, patch, only: patch.setattr(looping, "consider", only(looping.consider)),
+    "while deciding": lambda turning, patch, only: patch.setattr(looping, "consider", only(rules.consider)),
     "while planning": lambda turning, patch, only: patch.setattr(
         turning.loop.hands, "needs_deployment", only(turning.loop.hands.needs_deployment)
     ),
