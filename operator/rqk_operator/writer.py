@@ -84,9 +84,7 @@ class Writer:
 
         An error that stays is told, and a defect at once: it does not pass.
         """
-        kind = (
-            "kubernetes" if isinstance(error, KubeError) else "redis" if isinstance(error, StoreError) else "internal"
-        )
+        kind = _kind(error)
         self.metrics.failed(kind)
         state.errors_in_a_row += 1
         wait = min(_FIRST_WAIT_S * 2 ** (state.errors_in_a_row - 1), _LONGEST_WAIT_S)
@@ -95,15 +93,13 @@ class Writer:
         else:
             state.not_before = self.clock() + wait
         state.look_at = 0.0
-        text, defect = str(error), kind == "internal"
+        defect = kind == "internal"
         if defect:
             text = f"a defect in the operator, see its log: {type(error).__name__}: {error}"
-        log.log(
-            logging.ERROR if defect else logging.WARNING,
-            *("%s/%s: %s; again in %.0f s", *state.key, text, wait),
-            extra={"action": "defect" if defect else f"{kind}_error"},
-            exc_info=error if defect else None,
-        )
+            log.error("%s/%s: %s; again in %.0f s", *state.key, text, wait, exc_info=error, extra={"action": "defect"})
+        else:
+            text = str(error)
+            log.warning("%s/%s: %s; again in %.0f s", *state.key, text, wait, extra={"action": f"{kind}_error"})
         if state.stumbling is None and (defect or state.errors_in_a_row >= _STUMBLES):
             state.stumbling = Trouble("Failing", text)
 
@@ -177,3 +173,10 @@ class Writer:
         text = f"{before} to {after} workers: {decision.reason.value}, {decision.message}"
         log.info("%s/%s: %s", *state.key, text, extra={"action": "scaled_up" if grew else "scaled_down"})
         self.events.note(state.about, "Normal", "ScaledUp" if grew else "ScaledDown", text)
+
+
+def _kind(error: Exception) -> str:
+    """As the metrics count it."""
+    if isinstance(error, KubeError):
+        return "kubernetes"
+    return "redis" if isinstance(error, StoreError) else "internal"
