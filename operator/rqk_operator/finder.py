@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from rqk.autoscale.model import Pool
 from rqk_operator.errors import KubeError
 from rqk_operator.metrics import OperatorMetrics
 from rqk_operator.pools import PoolState
@@ -57,10 +58,10 @@ class Finder:
                 self._soon()
             state.resolve_at = self.vault.due(state.about.namespace, needed)
         except SourceError as error:
-            self._failed(state, Trouble("SourceMissing", str(error)))
+            self._failed(state, pool, Trouble("SourceMissing", str(error)))
         except KubeError as error:
             self._metrics.failed("kubernetes")
-            self._failed(state, state.access_trouble if state.access is None else None)
+            self._failed(state, pool, state.access_trouble if state.access is None else None)
             log.warning("%s/%s: %s", *state.key, error)
         finally:
             state.resolving = False
@@ -74,7 +75,9 @@ class Finder:
         state.access, state.salt, state.wanted, state.look_at = found, salt, None, 0.0
         return True
 
-    def _failed(self, state: PoolState, trouble: Trouble | None) -> None:
+    def _failed(self, state: PoolState, pool: Pool | None, trouble: Trouble | None) -> None:
+        if state.pool is not pool:
+            return  # what it names now is another question; resolve_at is due again
         if trouble is not None:
             if state.access_trouble is None:
                 log.warning("%s/%s: %s", *state.key, trouble.message)

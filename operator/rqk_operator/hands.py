@@ -57,12 +57,13 @@ class Hands:
         if state.pool is None or state.access is None:
             return False
         if state.wanted is None:
+            state.deploy_at = 0.0
             try:
                 state.wanted = self._manifest(state, state.pool)["metadata"]["annotations"][MANIFEST_NOTE]
             except ValueError as error:  # BadPool
                 state.template, state.template_known = Trouble("Rejected", str(error)), True
                 return False
-        if state.refused == state.wanted and self._clock() < state.again_at:
+        if self._clock() < state.deploy_at or (state.refused == state.wanted and self._clock() < state.again_at):
             return False
         live = state.deployment
         if live is None:
@@ -71,10 +72,11 @@ class Hands:
             return False
         if state.accepted_owners is None and not live.foreign:
             state.accepted_owners = live.owners
-        if live.manifest == state.wanted and live.owners == state.accepted_owners:
+        if live.manifest == state.wanted and live.owners == state.accepted_owners and live.scaler_owns_replicas:
             if state.refused is None:
                 # As it should be, so what was wrong before is over: the pool was changed back, say.
                 state.template, state.template_known, state.conflict = None, True, None
+            state.deploy_at = 0.0
             return False
         return True
 
@@ -101,11 +103,9 @@ class Hands:
     async def _may_create(self, state: PoolState) -> bool:
         """A Deployment of that name may be someone else's, and the pool may have gone without a word."""
         about = state.about
-        if self._clock() - state.told_at > BELIEVED_S:
-            pool = await self._kube.find(path_of(POOLS_API, POOLS, about.namespace, about.name))
-            if pool is None or pool["metadata"]["uid"] != about.uid or "deletionTimestamp" in pool["metadata"]:
-                self._pools.forget(state.key)
-                return False
+        if self._clock() - state.told_at > BELIEVED_S and not await self._is_there(state):
+            self._pools.forget(state.key)
+            return False
         live = await self._kube.find(path_of(APPS, "deployments", about.namespace, about.name))
         state.conflict = None
         if live is None:
@@ -119,8 +119,15 @@ class Hands:
         # else: it belonged to a pool of this name that was deleted, and is about to go
         return state.deployment is not None and not view.deleting
 
+    async def _is_there(self, state: PoolState) -> bool:
+        """Whether the API server has this very pool, and is not about to lose it."""
+        pool = await self._kube.find(path_of(POOLS_API, POOLS, state.about.namespace, state.about.name))
+        meta = pool["metadata"] if pool is not None else {}
+        return meta.get("uid") == state.about.uid and "deletionTimestamp" not in meta
+
     async def _create(self, state: PoolState, pool: Pool, replicas: int) -> None:
-        # Left out, the number would become 1. It is handed over to its own manager at once.
+        # Left out, the number would become 1. It is handed over to its own manager at once; if that fails, a little later.
+        state.lost_size = replicas
         manifest = self._manifest(state, pool)
         manifest["spec"]["replicas"] = 0
         path = path_of(APPS, "deployments", state.about.namespace, state.about.name)
@@ -133,7 +140,7 @@ class Hands:
         """Bring it up to date; False if another tool holds fields of ours."""
         if not live.scaler_owns_replicas:
             # We were interrupted between making it and handing over; without an owner the number would become 1.
-            await self._hand_over(state, live, live.replicas)
+            await self._hand_over(state, live, live.replicas or state.lost_size)
         path = path_of(APPS, "deployments", live.namespace, live.name)
         manifest = self._manifest(state, pool)
         state.conflict = None
@@ -175,6 +182,7 @@ class Hands:
         scale, _ = await self._kube.apply(path, body, AUTOSCALER, force=True)
         state.deployment = _resized(live, scale)
         state.accepted_owners = state.accepted_owners or live.owners
+        state.lost_size = 0
 
     def _manifest(self, state: PoolState, pool: Pool) -> dict[str, Any]:
         fingerprint = state.access.fingerprint(state.salt) if state.access is not None else ""
@@ -234,10 +242,12 @@ class Hands:
             written = await self._kube.merge(path, body, OPERATOR)
             state.status_version = max(state.status_version, int(written["metadata"]["resourceVersion"]))
         except KubeError as error:
-            if error.is_missing or error.status == 409:  # gone, or another one of that name
-                self._pools.forget(state.key)
-                return
-            raise
+            if not error.is_missing and error.status != 409:
+                raise
+            # A conflict means another pool of that name, or somebody else's writing at the same moment.
+            if error.status == 409 and await self._is_there(state):
+                raise
+            self._pools.forget(state.key)
 
     # The dead
     async def bury(self, site: Site, death: Death) -> None:

@@ -7,37 +7,35 @@ than a round. Each Redis is looked at on its own, and each pool is written for o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from rqk.autoscale.decide import Decision
 from rqk.autoscale.model import Pool
 from rqk.errors import BadUrl, StoreError
 from rqk.store.snapshot import Snapshot
 from rqk_operator.children import Children
-from rqk_operator.errors import KubeError
 from rqk_operator.events import Events
 from rqk_operator.finder import SECRET_AGAIN_S, Finder
 from rqk_operator.hands import Death, Hands
 from rqk_operator.metrics import OperatorMetrics
 from rqk_operator.pools import Pools, PoolState
-from rqk_operator.retire import Directory, Mate, Plan, still_holds, still_to_mark
+from rqk_operator.retire import Directory, Mate, Plan
 from rqk_operator.rules import consider, note_failing, note_redis, rest, status_of, still_rests
 from rqk_operator.sites import Site, Sites, queues_of
-from rqk_operator.status import Status, Trouble, merge_patch, news, worth_writing
+from rqk_operator.status import Trouble, invalid, worth_writing
 from rqk_operator.vault import Vault
+from rqk_operator.writer import Writer
 
 log = logging.getLogger("rqk.operator")
 
 DEBOUNCE_S = 0.02  # after news of a queue: a producer that enqueues one by one gets its workers in one step
 COUNTS_S = 5.0  # between two status writes of a pool in which only counts changed
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 30.0  # after an error with one pool
 _AT_ONCE = 50  # decisions in a row
 MOST_REPORTS = 64  # statuses on their way
-_STUMBLES = 3  # errors in a row, after which they are told
 _EMPTY = Directory(())
 
 
@@ -58,7 +56,8 @@ class Loop:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pools, self.hands, self.children = pools, hands, children
-        self.events, self.metrics, self.leads, self.tick_s, self.clock = events, metrics, leads, tick_s, clock
+        self.metrics, self.leads, self.tick_s, self.clock = metrics, leads, tick_s, clock
+        self._writer = Writer(hands, children, events, metrics, leads=leads, clock=clock)
         self.finder = Finder(vault, metrics, clock, leads, self.soon)
         self.sites = Sites(clock, self._news)
         self.turned_at = clock()
@@ -103,17 +102,10 @@ class Loop:
         by_site: dict[str, list[PoolState]] = {}
         epoch = time.time()
         for state in self.pools:
-            if state.pool is None:
-                self._carry_out(state, None, [], None, None)
-                continue
-            if now >= state.resolve_at and not state.resolving and not self.finder.find_at_once(state):
-                state.resolving = True
-                self._start(self.finder.find(state))
-            site = self._site(state)
-            if site is not None:
-                by_site.setdefault(site.key, []).append(state)
-            elif state.access_trouble is not None:
-                self._decide(state, state.pool, None, None, _EMPTY, now, epoch)
+            with self._apart(state):
+                site = self._begin(state, now, epoch)
+                if site is not None:
+                    by_site.setdefault(site.key, []).append(state)
         for site in self.sites:
             site.states = by_site.get(site.key, ())
         begun = [
@@ -125,6 +117,33 @@ class Loop:
         if self.children.audit_if_due():
             self.finder.vault.prune()
         self._start(self._time(begun, now))
+
+    def _begin(self, state: PoolState, now: float, epoch: float) -> Site | None:
+        """The Redis to look at for this pool; None if it has none, and then what can be done without is begun."""
+        if state.pool is None:
+            self._carry_out(state, None, [], None, None)
+            return None
+        if now >= state.resolve_at and not state.resolving and not self.finder.find_at_once(state):
+            state.resolving = True
+            self._start(self.finder.find(state))
+        site = self._site(state)
+        if site is None and state.access_trouble is not None:
+            self._decide(state, state.pool, None, None, _EMPTY, now, epoch)
+        return site
+
+    @contextlib.contextmanager
+    def _apart(self, state: PoolState) -> Iterator[None]:
+        """A defect in dealing with one pool must not stop the others. It is told in the pool's status."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other pools have nothing to do with it
+            if self.clock() < state.not_before:
+                return  # told already
+            self._writer.failed(state, error)
+            if state.stumbling is not None and state.task is None:
+                status = invalid(state.about.name, state.generation, state.stumbling, state.status, datetime.now(UTC))
+                if worth_writing(state.status, status) != "no":
+                    state.task = self._start(self._writer.tell(state, status))
 
     async def _time(self, begun: list[asyncio.Task[None]], now: float) -> None:
         if begun:
@@ -195,10 +214,11 @@ class Loop:
             if site.trouble is not None:
                 # A new password may be waiting in the Secret.
                 state.resolve_at = min(state.resolve_at, now + SECRET_AGAIN_S)
-            note_redis(state, site.trouble, now)
-            task = self._decide(state, state.pool, site, snapshot, directory, now, time.time())
-            if task is not None:
-                writes.append(task)
+            with self._apart(state):
+                note_redis(state, site.trouble, now)
+                task = self._decide(state, state.pool, site, snapshot, directory, now, time.time())
+                if task is not None:
+                    writes.append(task)
         return writes
 
     def _decide(
@@ -236,7 +256,7 @@ class Loop:
             state.look_at = 0.0  # what is still to be told keeps a pool awake
         tidies = self.children.differ(state)
         acts = deploys or tidies or (steps is not None and not steps.empty)
-        if state.stumbling is not None and not acts:
+        if not (acts or reports or state.deploy_at):
             state.errors_in_a_row, state.stumbling = 0, None  # what failed is not wished for any more
         if reports and not acts and len(self._reports) >= MOST_REPORTS:
             # Something that all pools have to tell: what changes their sizes must not queue behind it.
@@ -246,111 +266,13 @@ class Loop:
             if state.look_at:
                 state.pack()
             return None
-        task = state.task = self._start(self._write(state, site, steps, status if reports else None, deploys=deploys))
+        task = state.task = self._start(
+            self._writer.write(state, site, steps, status if reports else None, deploys=deploys)
+        )
         if not acts:
             self._reports.add(task)
             task.add_done_callback(self._reports.discard)
         return task
-
-    # Act and report
-    async def _write(
-        self, state: PoolState, site: Site | None, steps: Plan | None, status: Status | None, *, deploys: bool
-    ) -> None:
-        """What cannot be done does not keep the rest from being done, nor from being told."""
-        seen_at = time.time()
-        errors: list[KubeError | StoreError] = []
-        parts: list[Coroutine[Any, Any, None]] = []
-        if deploys:
-            parts.append(self._deploy(state, seen_at))
-        elif steps is not None and site is not None:
-            parts.append(self._act(state, site, steps, seen_at))
-        parts += [self._tidy(state), self._report(state, status)]
-        try:
-            for part in parts:
-                try:
-                    await part
-                except (KubeError, StoreError) as error:
-                    errors.append(error)
-                    if isinstance(error, KubeError) and error.status == 0:
-                        break  # nobody there
-            if errors:
-                self._failed(state, errors[0])
-            else:
-                state.errors_in_a_row, state.stumbling = 0, None
-        finally:
-            for part in parts:
-                part.close()
-            state.task, state.worked_at = None, self.clock()
-
-    async def _tidy(self, state: PoolState) -> None:
-        if self.leads() and self.children.differ(state):
-            await self.children.settle(state)
-            state.look_at = 0.0  # what came of it is to be told
-
-    async def _report(self, state: PoolState, status: Status | None) -> None:
-        if status is None or state.gone or not self.leads():
-            return
-        before = state.status
-        await self.hands.report(state, merge_patch(before, status))
-        state.status, state.status_at = status, self.clock()
-        if state.look_at:
-            state.pack()
-        for trouble in news(before, status):
-            self.events.note(state.about, "Warning", trouble.reason, trouble.message)
-
-    async def _deploy(self, state: PoolState, seen_at: float) -> None:
-        if not self.leads():
-            return
-        decision, seen = state.decision, state.observed
-        size = (
-            decision.replicas
-            if decision is not None and seen is not None and seen.workers is not None
-            else state.lost_size
-        )
-        dry = state.pool is None or state.pool.spec.scaling.dry_run
-        new = state.deployment is None
-        await self.hands.deploy(state, state.lost_size if dry else size)
-        state.look_at = 0.0
-        if new and size and not dry and decision is not None and state.deployment is not None:
-            self._tell(state, decision, 0, size, seen_at)
-
-    async def _act(self, state: PoolState, site: Site, steps: Plan, seen_at: float) -> None:
-        if not self.leads():
-            return
-        decision, before = state.decision, state.size_now
-        if steps.replicas is not None and steps.replicas > before:
-            # Growing comes first and needs nobody's consent.
-            await self._resize(state, decision, steps.replicas, seen_at)
-        agreed = await self.hands.retire(site, steps)
-        state.memory = state.memory.asked_ahead(agreed)
-        marked = still_to_mark(steps, state.pods)
-        await self.hands.mark((*marked, *(pod for pod in agreed if pod not in marked)), leaving=True)
-        await self.hands.mark(steps.unmark, leaving=False)
-        if steps.replicas is not None and steps.replicas < before and still_holds(steps, state.pods):
-            await self._resize(state, decision, steps.replicas, seen_at)
-
-    async def _resize(self, state: PoolState, decision: Decision | None, number: int, seen_at: float) -> None:
-        before = state.size_now
-        if await self.hands.resize(state, number) and decision is not None:
-            self._tell(state, (state.shrinking or decision) if number < before else decision, before, number, seen_at)
-
-    def _tell(self, state: PoolState, decision: Decision, before: int, after: int, seen_at: float) -> None:
-        grew = after > before
-        if grew and state.observed is not None and state.observed.oldest_wait is not None:
-            self.metrics.reacted(state.observed.oldest_wait + time.time() - seen_at)
-        text = f"{before} to {after} workers: {decision.reason.value}, {decision.message}"
-        log.info("%s/%s: %s", *state.key, text, extra={"action": "scaled_up" if grew else "scaled_down"})
-        self.events.note(state.about, "Normal", "ScaledUp" if grew else "ScaledDown", text)
-
-    def _failed(self, state: PoolState, error: KubeError | StoreError) -> None:
-        kind = "kubernetes" if isinstance(error, KubeError) else "redis"
-        self.metrics.failed(kind)
-        state.errors_in_a_row += 1
-        wait = min(_FIRST_WAIT_S * 2 ** (state.errors_in_a_row - 1), _LONGEST_WAIT_S)
-        state.not_before, state.look_at = self.clock() + wait, 0.0
-        log.warning("%s/%s: %s; again in %.0f s", *state.key, error, wait, extra={"action": f"{kind}_error"})
-        if state.errors_in_a_row >= _STUMBLES and state.stumbling is None:
-            state.stumbling = Trouble("Failing", str(error))
 
     # News
     def _news(self, site: Site, names: frozenset[str]) -> None:

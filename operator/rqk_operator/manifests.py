@@ -260,7 +260,10 @@ def _redis_ports(pool: Pool) -> list[int]:
         return []
     if redis.sentinel is not None:
         return sorted({int(address.rpartition(":")[2]) for address in redis.sentinel.addresses} | {_REDIS_PORT})
-    url = urlsplit(redis.url or "")
+    try:
+        url = urlsplit(redis.url or "")
+    except ValueError:
+        return []  # the pool's status says so
     if url.scheme == "unix":
         return []
     # Of Sentinels there may be several, and the servers behind them are not named.

@@ -64,6 +64,7 @@ class PoolState:
     wanted: str | None = None  # digest of the Deployment's manifest; None: to be made anew
     refused: str | None = None  # digest that the API server refused
     again_at: float = 0.0  # when to try that again
+    deploy_at: float = 0.0  # when to write the Deployment again, after that failed; 0: it did not
     accepted_owners: str | None = None
     template: Trouble | None = None
     template_known: bool = False

@@ -66,10 +66,10 @@ def rest(state: PoolState, snapshot: Snapshot | None, now: float) -> None:
         and not (seen.waiting or seen.due or seen.abandoned)
         and live is not None
         and live.replicas == 0
-        and not state.pods
+        and all(pod.dead for pod in state.pods.values())  # evicted ones stay there until somebody clears them away
         and state.decision is not None
         and state.decision.replicas == 0
-        and not (state.refused or state.failing or state.stumbling or state.children_trouble)
+        and not (state.refused or state.failing or state.errors_in_a_row or state.stumbling or state.children_trouble)
     )
     if not quiet or snapshot is None or seen is None:
         state.look_at = state.glance_at = 0.0

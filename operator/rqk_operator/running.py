@@ -255,7 +255,7 @@ class Operator:
 
     # What the watches say
     def _pool_changed(self, state: PoolState) -> None:
-        state.wanted, state.resolve_at, state.look_at = None, 0.0, 0.0
+        state.wanted, state.look_at, state.resolve_at, state.resolve_wait = None, 0.0, 0.0, 0.0
         state.not_before, state.again_at, state.refused = 0.0, 0.0, None
         self.loop.soon()
 

@@ -43,7 +43,7 @@ class Site:
         try:
             self._url = _with_files(access, Path(self._files.name))
             self._remote: Remote = remote(self._url)
-        except ValueError:
+        except Exception:
             self._files.cleanup()
             raise
         self.where = self._remote.where
@@ -116,20 +116,27 @@ class Site:
         try:
             async with asyncio.timeout(LOOK_S):
                 snapshot = await self.observer.look(queues, resting)
-        except (StoreError, TimeoutError) as error:
-            text = str(error) or f"{self.where} did not answer within {LOOK_S:.0f} s"
-            reason = "LoginRefused" if isinstance(error, StoreRefused) else "Unreachable"
-            if self.trouble is None:
-                log.warning("%s; its pools keep their size", text, extra={"action": "redis_away"})
-            if self.trouble is None or self.trouble.reason != reason:
-                self.trouble = Trouble(reason, text)
-            self.again_at = self._clock() + self._wait
-            self._wait = min(self._wait * 2, _LONGEST_WAIT_S)
+        except Exception as error:  # noqa: BLE001 - redis-py may trip over a parameter of the URL with the first command only
+            self._failed(error)
             return None
         if self.trouble is not None:
             log.info("%s answers again", self.where, extra={"action": "redis_back"})
         self.trouble, self._wait, self.last_answer = None, _FIRST_WAIT_S, self._clock()
         return snapshot
+
+    def _failed(self, error: Exception) -> None:
+        known = isinstance(error, (StoreError, TimeoutError))
+        text = str(error) or f"{self.where} did not answer within {LOOK_S:.0f} s"
+        if not known:
+            text = f"{self.where} cannot be asked: {type(error).__name__}: {error}"
+        reason = "LoginRefused" if isinstance(error, StoreRefused) else "Unreachable"
+        if self.trouble is None:
+            shown = None if known else error
+            log.warning("%s; its pools keep their size", text, extra={"action": "redis_away"}, exc_info=shown)
+        if self.trouble is None or self.trouble.reason != reason:
+            self.trouble = Trouble(reason, text)
+        self.again_at = self._clock() + self._wait
+        self._wait = min(self._wait * 2, _LONGEST_WAIT_S)
 
     def is_overtaken(self, state: PoolState) -> bool:
         """Whether something was written for the pool after the look began: then the look may show its workers as they were

@@ -72,7 +72,7 @@ def compose(pool: Pool, facts: Facts, before: Mapping[str, Any], now: datetime) 
 
 
 def invalid(name: str, generation: int | None, trouble: Trouble, before: Mapping[str, Any], now: datetime) -> Status:
-    """The status of a pool whose fields cannot be understood: everything else stays as it was."""
+    """The status of a pool that cannot be dealt with, such as one that cannot be understood: all else stays as it was."""
     rows: list[tuple[str, Verdict, str, str]] = [("Ready", "False", trouble.reason, trouble.message)]
     kept = [it for it in before.get("conditions") or () if it["type"] != "Ready"]
     return {**before, "observedGeneration": generation, "conditions": [*_dated(rows, generation, before, now), *kept]}

@@ -8,7 +8,7 @@ from typing import Any
 import redis.asyncio as async_redis
 from redis.asyncio.sentinel import Sentinel
 
-from rqk.store.connect import connect, describe
+from rqk.store.connect import connect, describe, url_errors
 
 AsyncClient = async_redis.Redis
 
@@ -37,8 +37,12 @@ def remote(url: str) -> Remote:
     pool: Any = twin.connection_pool
     timeouts: dict[str, Any] = {"socket_connect_timeout": _CONNECT_TIMEOUT_S, "socket_timeout": _ANSWER_TIMEOUT_S}
     if hasattr(pool, "sentinel_manager"):
-        return Remote(_by_sentinel(pool, timeouts), where)
-    client: AsyncClient = async_redis.Redis.from_url(url, protocol=3, **timeouts)
+        with url_errors(url):
+            return Remote(_by_sentinel(pool, timeouts), where)
+    with url_errors(url):
+        client: AsyncClient = async_redis.Redis.from_url(url, protocol=3, **timeouts)
+        made: Any = client.connection_pool
+        made.make_connection()  # raises what the first command would; connects to nothing
     return Remote(client, where)
 
 

@@ -240,7 +240,8 @@ def describe(client: Client) -> str:
 
 def masked(url: str) -> str:
     """A URL without its password, for messages."""
-    return re.sub(r"(://[^/@]*?):[^@/]*@", r"\1:***@", url)
+    shown = re.sub(r"(://[^/@]*?):[^@/]*@", r"\1:***@", url)
+    return re.sub(r"([?&](?:sentinel_)?password=)[^&]*", r"\1***", shown)
 
 
 def _keepalive() -> dict[str, Any]:
@@ -259,7 +260,7 @@ def connect(url: str) -> Client:
     """
     scheme = url.partition("://")[0].lower()
     timeouts: dict[str, Any] = {"socket_connect_timeout": CONNECT_TIMEOUT_S, "socket_timeout": SOCKET_TIMEOUT_S}
-    try:
+    with url_errors(url):
         if scheme in {"redis+sentinel", "rediss+sentinel"}:
             return _by_sentinel(url, tls=scheme.startswith("rediss"), timeouts=timeouts)
         if scheme in {"redis", "rediss"}:
@@ -267,13 +268,30 @@ def connect(url: str) -> Client:
             return _checked(redis.Redis.from_url(url, **timeouts, **_keepalive()))
         if scheme == "unix":
             return _checked(redis.Redis.from_url(url, **timeouts))
-    except ValueError as error:
-        raise BadUrl(f"{masked(url)}: {error}") from error
-    except TypeError as error:  # of redis-py, which would say so with the first command only
-        parameter = str(error).rpartition("argument ")[2].strip("'")
-        tls = f"; TLS needs {scheme}s://" if parameter.startswith("ssl_") and scheme == "redis" else ""
-        raise BadUrl(f"{masked(url)}: {scheme}:// knows no parameter {parameter}{tls}") from error
     raise BadUrl(f"{masked(url)}: a Redis URL starts with redis://, rediss://, unix:// or redis+sentinel://")
+
+
+@contextmanager
+def url_errors(url: str) -> Iterator[None]:
+    """Raise whatever goes wrong with a URL as BadUrl: redis-py has no error of its own for that."""
+    try:
+        yield
+    except BadUrl:
+        raise
+    except TypeError as error:  # of redis-py, which would say so with the first command only
+        raise BadUrl(f"{masked(url)}: {_type_error(url, str(error))}") from error
+    except Exception as error:
+        raise BadUrl(f"{masked(url)}: {error}") from error
+
+
+def _type_error(url: str, text: str) -> str:
+    scheme = url.partition("://")[0].lower()
+    _, found, parameter = text.rpartition("argument ")
+    if not found:
+        return text
+    parameter = parameter.strip("'")
+    tls = f"; TLS needs {scheme}s://" if parameter.startswith("ssl_") and scheme == "redis" else ""
+    return f"{scheme}:// knows no parameter {parameter}{tls}"
 
 
 def _check_database(url: str) -> None:
@@ -286,7 +304,8 @@ def _check_database(url: str) -> None:
 def _checked(client: Client) -> Client:
     """The same client; raises what making its first connection would, without connecting."""
     pool: Any = client.connection_pool
-    pool.connection_class(**pool.connection_kwargs)
+    made = pool.connection_class(**pool.connection_kwargs)
+    made.encoder.encode("")  # an encoding that there is not
     return client
 
 

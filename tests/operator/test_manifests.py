@@ -51,6 +51,10 @@ def env_of(made: dict[str, Any]) -> dict[str, Any]:
     return {it["name"]: it for it in worker_of(made)["env"]}
 
 
+def container(**fields: Any) -> dict[str, Any]:
+    return {"spec": {"containers": [{"name": "worker", **fields}]}}
+
+
 def test_the_number_of_replicas_is_nobodys_business_here() -> None:
     assert "replicas" not in deployment(pool(), "f")["spec"]
 
@@ -240,6 +244,10 @@ def test_the_longest_name_of_a_pool_fits_wherever_it_is_written() -> None:
         ({"replicas": 3}, "spec.template.replicas"),
         ({"spec": {"containers": [{"name": "worker", "args": ["x"]}]}}, "args: only together with spec.worker.command"),
         ({"spec": [1]}, "spec.template.spec: must be an object"),
+        (container(name=["x"]), "containers: name must be text or a number, not"),
+        (container(env=[{"name": {"x": 1}, "value": "1"}]), "env: name must be text or a number, not"),
+        (container(volumeMounts=[{"name": "a", "mountPath": ["/a"]}]), "volumeMounts: mountPath must be"),
+        (container(ports=[{"containerPort": 1, "protocol": {}}]), "ports: protocol must be"),
     ],
 )
 def test_a_template_that_cannot_be_merged_is_refused_with_its_field(template: dict[str, Any], words: str) -> None:
@@ -329,6 +337,7 @@ def test_a_closed_network_policy_lets_dns_redis_and_metrics_through() -> None:
         ("redis://[fd00::1]/0", [6379]),
         ("redis+sentinel://app@s1:26379,s2:26380/jobs/0", [6379, 26379, 26380]),
         ("unix:///run/redis.sock", []),
+        ("redis://[::1", []),
     ],
 )
 def test_a_network_policy_lets_the_port_of_the_url_through(url: str, ports: list[int]) -> None:

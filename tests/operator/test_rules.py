@@ -173,6 +173,7 @@ def test_a_pool_at_zero_rests_and_is_glanced_at_more_often_than_decided_for() ->
         {"deployment": DeploymentView("ns", "shop", "d", 1, "shop", "another pool", 0)},
         {"refused": "digest"},
         {"failing": Trouble("ImagePullBackOff", "no image")},
+        {"errors_in_a_row": 1},
         {"stumbling": Trouble("Failing", "no right to it")},
         {"children_trouble": Trouble("PodMonitorRejected", "no CRD")},
     ],
@@ -198,6 +199,11 @@ def test_a_pool_stays_at_rest_until_one_of_its_own_queues_stirs() -> None:
     assert found.glance_at > 110.0
     assert found.look_at == look_at, "decided for again at the same time as before"
     assert not still_rests(found, glanced("low"), 120.0)
+
+
+def test_a_pod_that_failed_and_stays_behind_keeps_no_pool_awake() -> None:
+    evicted = pod("a", phase="Failed", running=False, ready=False, reason="Evicted")
+    assert at_zero(pods={"a": evicted}).look_at > 100.0
 
 
 def test_suspension_ends_the_rest() -> None:

@@ -107,6 +107,13 @@ def test_sentinels_have_logins_of_their_own_and_tls() -> None:
         ("redis://h/0?colour=red", "redis:// knows no parameter colour$"),
         ("redis://h/0?ssl_ca_certs=/ca.crt", "knows no parameter ssl_ca_certs; TLS needs rediss://"),
         ("unix:///r.sock?ssl_ca_certs=/ca.crt", "unix:// knows no parameter ssl_ca_certs$"),
+        ("rediss://h/0?ssl_cert_reqs=bogus", "ssl_cert_reqs=bogus: Invalid SSL Certificate Requirements"),
+        ("redis://h/0?protocol=9", "protocol=9: protocol must be either 2 or 3"),
+        ("redis://h/0?encoding=bogus", "encoding=bogus: unknown encoding: bogus"),
+        ("redis://h/0?maint_notifications_config=1", "maint_notifications_config=1: 'str' object has no attribute"),
+        ("redis://h/0?parser_class=x", "parser_class=x: 'str' object is not callable$"),
+        ("redis://[::1", r"redis://\[::1: Invalid IPv6 URL$"),
+        ("redis+sentinel://[::1", "Invalid IPv6 URL$"),
     ],
 )
 @pytest.mark.parametrize("make", [connect, aio.remote])
@@ -115,7 +122,16 @@ def test_bad_urls_say_what_is_wrong(url: str, words: str, make: Any) -> None:
         make(url)
 
 
-@pytest.mark.parametrize("url", ["http://me:hunter2@h", "redis://:hunter2@h:port", "redis+sentinel://:hunter2@a:x/m"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://me:hunter2@h",
+        "redis://:hunter2@h:port",
+        "redis+sentinel://:hunter2@a:x/m",
+        "redis://h/0?password=hunter2&protocol=9",
+        "redis+sentinel://a:x/m?sentinel_password=hunter2",
+    ],
+)
 def test_errors_tell_no_password(url: str) -> None:
     assert "hunter2" not in masked(url)
     with pytest.raises(BadUrl) as caught:
