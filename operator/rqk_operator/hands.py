@@ -273,10 +273,8 @@ def _ask(client: Client, leaving: Iterable[Mate], staying: Iterable[Mate]) -> tu
         workers.unretire(client, mate.worker.name if mate.worker is not None else mate.pod.worker)
     agreed: list[PodView] = []
     for mate in leaving:
-        if mate.worker is not None:
-            answer = workers.retire(client, mate.worker.name)
-        else:
-            answer = workers.retire(client, mate.pod.worker, ahead_s=AHEAD_S)
+        name = mate.worker.name if mate.worker is not None else mate.pod.worker
+        answer = workers.retire(client, name, ahead_s=AHEAD_S if mate.away else 0)
         if answer in ("retiring", "ahead"):
             agreed.append(mate.pod)
     return tuple(agreed)

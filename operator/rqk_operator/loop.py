@@ -77,7 +77,7 @@ class Loop:
                 led, leading = leading, self.leads()
                 if leading and not led:
                     for state in self.pools:
-                        state.take_over()
+                        state.take_over(started)
                 if leading:
                     self._round(started)
                 self._soon.clear()

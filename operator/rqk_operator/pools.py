@@ -108,9 +108,13 @@ class PoolState:
         """Changes with its spec, and when it is another pool of the same name."""
         return self.about.uid, self.generation, _notes(self).get(PAUSED_ANNOTATION)
 
-    def take_over(self) -> None:
+    def take_over(self, now: float) -> None:
         """We lead from now on: what we saw when we last did, if ever, says nothing about what others did since."""
         self.memory = Memory()
+        self.history = _resumed(self.status, self.history.service_seconds)
+        self.observed = self.decision = self.shrinking = None
+        # Its Secret may have changed, and the workers with it: not even a recent reading is recent enough.
+        self.access, self.wanted, self.changed_at = None, None, now
         self.look_at = self.resolve_at = self.not_before = 0.0
 
     @property
@@ -212,6 +216,8 @@ class Pools:
         since it may take over the Deployment (``kubectl delete --cascade=orphan``).
         """
         key = (pod.namespace, pod.pool)
+        if self._homes.get(pod.uid, key) != key:
+            self._move_out(pod.uid)  # somebody changed its label
         self._homes[pod.uid] = key
         state, departed = self._all.get(key), self._departed.get(pod.uid)
         if state is None and departed is None:
@@ -228,17 +234,10 @@ class Pools:
 
     def pod_gone(self, uid: str) -> tuple[PoolState | None, PodView | None]:
         """Drop a pod; returns its pool and what was known of it."""
-        key = self._homes.pop(uid, None)
-        state, departed = self._all.get(key) if key is not None else None, self._departed.pop(uid, None)
-        pod = None
-        for one in (state, departed):
-            if one is not None:
-                pod, one.look_at = one.pods.pop(uid, pod), 0.0
-        early = self._pods.get(key) if key is not None else None
-        if key is not None and early is not None:
-            early.pop(uid, None)
-            if not early:
-                del self._pods[key]
+        state, pod = self._move_out(uid)
+        departed = self._departed.pop(uid, None)
+        if departed is not None:
+            pod, departed.look_at = departed.pods.pop(uid, pod), 0.0
         return departed or state, pod
 
     def deployment(self, view: DeploymentView) -> PoolState | None:
@@ -265,9 +264,24 @@ class Pools:
         state.deployment = None
         return state
 
+    def _move_out(self, uid: str) -> tuple[PoolState | None, PodView | None]:
+        """Take a pod out of the pool that it was in by its label; returns that pool and what was known of it."""
+        key = self._homes.pop(uid, None)
+        if key is None:
+            return None, None
+        state, pod = self._all.get(key), None
+        if state is not None:
+            pod, state.look_at = state.pods.pop(uid, None), 0.0
+        early = self._pods.get(key)
+        if early is not None:
+            early.pop(uid, None)
+            if not early:
+                del self._pods[key]
+        return state, pod
+
     def _resume(self, state: PoolState) -> None:
         """A pool that is new to us: with what came earlier."""
-        left = {uid: it.pods[uid] for uid, it in self._departed.items() if it.key == state.key}
+        left = {uid: it.pods[uid] for uid, it in self._departed.items() if self._homes.get(uid) == state.key}
         state.pods = left | self._pods.pop(state.key, {})
         state.deployment = self._deployments.pop(state.key, None)
 
@@ -279,9 +293,7 @@ class Pools:
             return
         state.status, state.status_version = body.get("status") or {}, version
         if state.decision is None:  # we have not led yet
-            inputs = (state.status.get("lastDecision") or {}).get("inputs") or {}
-            with contextlib.suppress(KeyError, ValueError):
-                state.history = History.resumed(service_seconds=float(inputs["jobSeconds"]))
+            state.history = _resumed(state.status, state.history.service_seconds)
         state.pack()
 
 
@@ -293,6 +305,14 @@ def version_of(meta: Mapping[str, Any]) -> Version:
 def missed(known: Mapping[Key, Version], there: Mapping[Key, Version]) -> tuple[Key, ...]:
     """Those of which we do not know what the API server knows."""
     return tuple(sorted(key for key in known.keys() | there.keys() if known.get(key) != there.get(key)))
+
+
+def _resumed(status: Mapping[str, Any], known: float | None) -> History:
+    """What whoever led before has reported of how long jobs take; else what is known ourselves."""
+    inputs = (status.get("lastDecision") or {}).get("inputs") or {}
+    with contextlib.suppress(KeyError, ValueError):
+        known = float(inputs["jobSeconds"])
+    return History.resumed(service_seconds=known)
 
 
 def _notes(state: PoolState) -> Mapping[str, str]:

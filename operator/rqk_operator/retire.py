@@ -3,7 +3,7 @@
 Kubernetes is told a number, not a pod, so a pod leaves in four steps, each taken only when the one before is visible:
 
 1. its worker is asked in Redis, and agrees only if it holds no job: from then on it takes none and reports NotReady;
-   one that has not come yet is asked ahead, by the name that it will have;
+   one that has not come yet, or comes again after a crash, is asked ahead, by the name that it will have;
 2. its pod gets the lowest deletion cost;
 3. our own watch shows both, and did so a round ago: the ReplicaSet controller, which watches too, then knows as well;
 4. the number is lowered, by no more than the pods which that controller would choose before any other one.
@@ -45,6 +45,11 @@ class Mate:
         """It may go without being asked: no worker runs in it that could hold a job."""
         return self.worker is None and self.duty in (Duty.BROKEN, Duty.STARTING)
 
+    @property
+    def away(self) -> bool:
+        """No process is there that would hear the question; a record may be, of one that has died."""
+        return self.worker is None or not self.pod.running
+
 
 _NOBODY: frozenset[str] = frozenset()  # one for all, as there are thousands of pools without pods
 
@@ -56,12 +61,12 @@ class Memory:
     may_go: frozenset[str] = frozenset()  # uids of pods on which all was visible
     ranks: Mapping[str, Rank] = field(default_factory=dict)  # of every pod that counted, by uid
     ahead: frozenset[str] = frozenset()  # uids of pods whose workers were asked before they came
+    asking: frozenset[str] = frozenset()  # of those that this round asks so
 
     def asked_ahead(self, pods: Sequence[PodView]) -> Memory:
-        """With those that were asked just now."""
-        if not pods:
-            return self
-        return replace(self, ahead=self.ahead.union(pod.uid for pod in pods))
+        """With those of them that were asked just now and have not come."""
+        asked = self.asking.intersection(pod.uid for pod in pods)
+        return replace(self, ahead=self.ahead | asked) if asked else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +145,9 @@ def crew(pods: Iterable[PodView], directory: Directory, now: float) -> list[Mate
 def _duty(pod: PodView, worker: WorkerSnapshot | None, now: float) -> Duty:
     if worker is not None:
         doing = duty(worker)
-        # A record may outlive its process; while it says busy, the job's fate is not settled.
-        return doing if doing is Duty.BUSY or pod.running else Duty.BROKEN
+        # A record may outlive its process; while it says busy, the job's fate is not settled. One that was asked to
+        # retire is on its way out all the same.
+        return doing if doing in (Duty.BUSY, Duty.RETIRING) or pod.running else Duty.BROKEN
     if pod.running:
         return Duty.BROKEN if not pod.ready and now - pod.created > HOPELESS_S else Duty.BUSY
     return Duty.BROKEN if pod.waiting not in ("", "ContainerCreating", "PodInitializing") else Duty.STARTING
@@ -173,20 +179,21 @@ def plan(
     missing = wanted - size(current, mates)
     # In a rollout the number stays unless everybody leaves, and a new worker that retires, not ready, would hold it up.
     held = wanted > 0 and _rolling(mates)
-    back = sorted(retiring, key=lambda mate: (mate.pod.uid in memory.may_go, mate.pod.created))
+    back = sorted(retiring, key=lambda mate: (mate.away, mate.pod.uid in memory.may_go, mate.pod.created))
     back = back if held else back[: max(0, missing)]
     asked, free = _victims(mates, retiring, slated, 0 if held else max(0, -missing))
     # A pod that does not even run yet would be removed before any worker that retired: better it goes than a warm one.
     unborn = [mate for mate in mates if mate.free and mate not in free and mate.pod.uid not in slated]
     if missing <= 0 and unborn and not held:
-        swapped = retiring[: len(unborn)]
+        swapped = [mate for mate in retiring if not mate.away][: len(unborn)]
         free += unborn[: len(swapped)]
         back += swapped
-    stay = {mate.pod.uid for mate in back}
+    stay = frozenset(mate.pod.uid for mate in back)
     leave = {mate.pod.uid for mate in mates if mate.duty is Duty.RETIRING or (mate.free and mate.pod.uid in slated)}
     going = (leave | {mate.pod.uid for mate in free}) - stay
     # Workers of another make have names that nobody knows ahead.
-    untold = [mate for mate in free if probed and mate.pod.uid not in memory.ahead]
+    again = [mate for mate in retiring if mate.away and mate.pod.uid not in stay]  # it died since it was asked
+    untold = [mate for mate in (*free, *again) if probed and mate.pod.uid not in memory.ahead]
     marked = going - {mate.pod.uid for mate in untold}
     welcome = [
         mate
@@ -206,12 +213,12 @@ def plan(
         mark=tuple(mate.pod for mate in mates if mate.pod.uid in marked and mate.pod.cost != LOWEST_COST),
         unmark=tuple(mate.pod for mate in mates if mate.pod.uid not in going and mate.pod.cost == LOWEST_COST),
         replicas=number,
-        unborn=tuple(mate.pod for mate in mates if mate.free and mate.pod.uid in may_go),
+        unborn=tuple(mate.pod for mate in mates if mate.away and mate.pod.uid in may_go),
         memory=Memory(
             may_go,
             {mate.pod.uid: _rank(mate.pod) for mate in mates},
-            memory.ahead.intersection(mate.pod.uid for mate in mates if mate.worker is None and mate not in welcome)
-            or _NOBODY,
+            memory.ahead & {mate.pod.uid for mate in mates if mate.away and mate not in welcome} - stay or _NOBODY,
+            frozenset(mate.pod.uid for mate in (*asked, *untold) if mate.away) or _NOBODY,
         ),
     )
 
@@ -230,7 +237,7 @@ def _may_go(mates: Sequence[Mate], going: Iterable[str], *, probed: bool, ahead:
     """Those of the leaving ones on which all that has to be visible is visible."""
 
     def is_sure(mate: Mate) -> bool:
-        if mate.free:
+        if mate.away:
             return not probed or mate.pod.uid in ahead
         return not (probed and mate.pod.ready)
 

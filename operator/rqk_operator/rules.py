@@ -44,12 +44,15 @@ def consider(
     if decision.change:
         state.shrinking = decision if decision.change < 0 else None
     # Blind, nothing is done: who is busy is not known either.
-    if snapshot is None or pool.spec.scaling.dry_run or live is None:
+    if snapshot is None or live is None:
         return decision, Plan(memory=state.memory), mates
     probed, failing = pool.spec.worker.command is None, bool(live.failure)
     # A size that is held is held with those who were about to leave: their retirement is taken back.
-    wanted = current if decision.reason in _HELD else decision.replicas
+    looks_on = pool.spec.scaling.dry_run
+    wanted = current if looks_on or decision.reason in _HELD else decision.replicas
     steps = plan(current, wanted, mates, state.memory, probed=probed, failing=failing)
+    if looks_on:
+        steps = Plan(unretire=steps.unretire, unmark=steps.unmark, memory=steps.memory)
     return decision, steps, mates
 
 

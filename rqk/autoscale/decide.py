@@ -8,7 +8,7 @@ The rules, in the order in which they are asked (docs/scaling.md works them thro
    wait    ``steady + (max(0, busy - steady) + waiting + due) * min(1, job seconds / targetWaitSeconds)``
            with ``steady = arrivals per second * job seconds`` (Little's law), rounded up
 3. Between ``minReplicas`` and ``maxReplicas``.
-4. Larger than now: at once, in one step (or ``scaleUp.maxPerTick``).
+4. Larger than now: at once, in one step (or ``scaleUp.maxPerTick`` a second).
 5. Smaller than now: the largest size wished for in the stabilisation window; never below the busy workers; the last
    worker leaves only ``toZeroAfterSeconds`` after the last sign of life.
 6. Whatever could not be read forbids shrinking. What could be read may still ask for more.
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from rqk.autoscale.model import PoolSpec, Scaling
 
 __all__ = ["Decision", "History", "Inputs", "Limit", "Observation", "Reason", "decide"]
+
+# For maxPerTick: decisions come once a second, give or take, and in between when there is news of anything.
+_SECOND_S = 0.9
 
 
 class Limit(str, Enum):
@@ -68,7 +71,7 @@ def decide(
     ``now`` is seconds on any clock that does not go back. ``paused`` adds to ``spec.scaling.paused``: the annotation.
     ``dryRun`` is the caller's: decide, then do not act.
     """
-    history = learn(history, seen, now)
+    history = learn(history.if_in_sight(now), seen, now)
     scaling = spec.scaling
     asked = wanted(scaling, seen, history, now)
     bounded = min(max(asked.workers, scaling.min_replicas), scaling.max_replicas)
@@ -87,7 +90,17 @@ def decide(
         decision = _scale(scaling, seen, history, asked, bounded, now)
     if decision.change:
         history = history._replace(last_scale=now)
+    if decision.change > 0:
+        since, grown = _growth(history, now)
+        history = history._replace(growth=(since, grown + decision.change))
     return decision, history
+
+
+def _growth(history: History, now: float) -> tuple[float, int]:
+    """Since when growth is counted, and how much there was."""
+    if history.growth is None or now - history.growth[0] >= _SECOND_S:
+        return now, 0
+    return history.growth
 
 
 def _remember(history: History, scaling: Scaling, wish: int, now: float) -> History:
@@ -103,13 +116,13 @@ def _sighted(seen: Observation) -> bool:
 
 def _scale(scaling: Scaling, seen: Observation, history: History, asked: Wanted, bounded: int, now: float) -> Decision:
     if bounded > seen.replicas:
-        return _grow(scaling, seen, asked, bounded)
+        return _grow(scaling, seen, history, asked, bounded, now)
     if bounded == seen.replicas:
         return _settled(scaling, seen, asked, bounded)
     return _shrink(scaling, seen, history, asked, bounded, now)
 
 
-def _grow(scaling: Scaling, seen: Observation, asked: Wanted, bounded: int) -> Decision:
+def _grow(scaling: Scaling, seen: Observation, history: History, asked: Wanted, bounded: int, now: float) -> Decision:
     reason, message = asked.reason, asked.message
     limit = _bound(asked.workers, bounded)
     if limit is Limit.MIN_REPLICAS:
@@ -118,8 +131,9 @@ def _grow(scaling: Scaling, seen: Observation, asked: Wanted, bounded: int) -> D
         message = f"{message}; no more than maxReplicas {bounded}"
     size = bounded
     step = scaling.scale_up.max_per_tick
-    if step is not None and size > seen.replicas + step:
-        size, limit = seen.replicas + step, Limit.MAX_PER_TICK
+    room = size if step is None else max(0, step - _growth(history, now)[1])
+    if size > seen.replicas + room:
+        size, limit = seen.replicas + room, Limit.MAX_PER_TICK
         message = f"{message}; {step} at a time (maxPerTick)"
     return Decision(size, seen.replicas, asked.workers, reason, message, asked.inputs, limit)
 

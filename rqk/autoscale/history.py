@@ -19,6 +19,9 @@ SLICES = 6  # ...and the rate is the median of so many of them: two slices of a 
 LEAST_SLICES = 3
 # Weight of a job's duration falls to a third in this time: long enough to average, short enough to follow a new release.
 SERVICE_MEMORY_S = 600.0
+# A pool that was not looked at for longer is seen for the first time again: nobody knows what was needed meanwhile.
+# One at rest, at zero, is looked at about once a minute.
+OUT_OF_SIGHT_S = 120.0
 
 
 class History(NamedTuple):
@@ -42,6 +45,8 @@ class History(NamedTuple):
     in_system: int | None = None
     # (number of the slice, jobs that came in it), the newest last; the first and the newest are incomplete.
     slices: tuple[tuple[int, int], ...] = ()
+    # Workers added since about a second ago, and when the first of them were: for maxPerTick.
+    growth: tuple[float, int] | None = None
 
     @classmethod
     def resumed(cls, *, service_seconds: float | None = None, last_scale: float | None = None) -> History:
@@ -53,6 +58,12 @@ class History(NamedTuple):
             jobs_weight=1.0 if known else 0.0,
             seconds_weight=service_seconds or 0.0,
         )
+
+    def if_in_sight(self, now: float) -> History:
+        """The same; of a pool that was out of sight for long, only what does not grow old so soon."""
+        if self.last_seen is None or now - self.last_seen <= OUT_OF_SIGHT_S:
+            return self
+        return History.resumed(service_seconds=self.service_seconds, last_scale=self.last_scale)
 
     def arrivals_per_second(self) -> float | None:
         """Jobs that come per second; None until half a minute has been seen.

@@ -57,7 +57,7 @@ class LocalPool:
         self._trouble: str | None = None
         self._started = 0
         self._in_a_row = 0
-        self._not_before = float("-inf")
+        self._not_before = self._failed_at = float("-inf")
         self._counted: dict[str, tuple[int, int]] = {}
         self._hostname = socket.gethostname()
         self._token = secrets.token_hex(3)
@@ -101,7 +101,8 @@ class LocalPool:
             self._count_last(worker)
             if not worker.leaving:
                 self._crashed(worker, now)
-        if any(now - worker.born > HEALTHY_S for worker in self.staying):
+        # One from before the last failure shows nothing: it has been well all the while.
+        if any(worker.born > self._failed_at and now - worker.born > HEALTHY_S for worker in self.staying):
             self._in_a_row = 0
 
     def stop(self, now: float) -> None:
@@ -204,7 +205,7 @@ class LocalPool:
         self._back_off(now, f"worker {worker.name} ended {how} ({worker.last_words()})")
 
     def _back_off(self, now: float, what: str) -> None:
-        self._in_a_row += 1
+        self._in_a_row, self._failed_at = self._in_a_row + 1, now
         pause = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** min(self._in_a_row - 1, 10))
         self._not_before = now + pause
         self._note(f"{what}; another may start in {pause:.1f} s")

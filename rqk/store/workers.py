@@ -142,6 +142,7 @@ def retire(executor: Executor, name: str, *, ahead_s: int = 0) -> Literal["retir
     """Ask a worker to take no more jobs, only if it holds none.
 
     With ``ahead_s``, one that has not come yet is asked too: if it comes within that time, it takes none from the start.
+    So does one that comes in the place of one whose record is still there.
     """
     code = scripts.run(executor, "retire", name, "1", ahead_s)
     return _RETIRED[code]

@@ -37,6 +37,7 @@ class Worker:
     busy: bool = False
     retiring: bool = False
     claimed: int = 0
+    dead: bool = False  # only its record is there
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Model:
     ran_then: frozenset[str] | None = None
     expected_gone: set[str] = field(default_factory=set)
     made: int = 0
-    told: set[str] = field(default_factory=set)  # asked to retire before they came
+    told: set[str] = field(default_factory=set)  # asked to retire before they came, or came again
     killed_busy: list[str] = field(default_factory=list)
 
     @property
@@ -76,24 +77,38 @@ class Model:
 
     # The kubelet and the workers
     def start_container(self, uid: str) -> None:
-        self.change(uid, assigned=True, phase="Running", running=True)
+        self.change(uid, assigned=True, phase="Running", running=True, waiting="")
+
+    def crash(self, uid: str) -> None:
+        """The container ends, and waits to be started again; the record of its worker stays for a while."""
+        self.change(uid, running=False, ready=False, waiting="CrashLoopBackOff")
+        if uid in self.workers:
+            self.workers[uid].dead = True
+
+    def is_there(self, uid: str) -> bool:
+        return uid in self.workers and not self.workers[uid].dead
+
+    def forget(self, uid: str) -> None:
+        """The record ends."""
+        del self.workers[uid]
 
     def may_register(self, uid: str) -> bool:
         caches = (self.history[self.seen_by_operator], self.history[self.seen_by_controller])
         return all(uid in cache.pods and cache.pods[uid].running for cache in caches)
 
     def register(self, uid: str) -> None:
-        self.workers.setdefault(uid, Worker(retiring=uid in self.told))
+        if not self.is_there(uid):
+            self.workers[uid] = Worker(retiring=uid in self.told)
 
     def probe(self, uid: str) -> None:
         worker = self.workers.get(uid)
-        ready = worker is not None and not (self.probed and worker.retiring)
+        ready = worker is not None and not worker.dead and not (self.probed and worker.retiring)
         if self.now.pods[uid].ready != ready:
             self.change(uid, ready=ready)
 
     def claim(self, uid: str) -> bool:
         worker = self.workers[uid]
-        if worker.busy or worker.retiring or self.now.pods[uid].deleting:
+        if worker.busy or worker.retiring or worker.dead or self.now.pods[uid].deleting:
             return False
         if not self.probed and self.ran_then is not None and uid not in self.ran_then:
             return False
@@ -174,12 +189,15 @@ class Model:
         agreed = []
         for mate in steps.retire:
             worker = by_name.get(mate.pod.worker)
-            if worker is None and mate.worker is None and self.probed:
-                self.told.add(mate.pod.uid)
-                agreed.append(mate.pod)
-            elif worker is not None and not worker.busy:
+            if worker is not None and worker.busy:
+                continue
+            if worker is not None:
                 worker.retiring = True
-                agreed.append(mate.pod)
+            elif not mate.away:
+                continue
+            if mate.away and self.probed:
+                self.told.add(mate.pod.uid)
+            agreed.append(mate.pod)
         self.memory = self.memory.asked_ahead(agreed)
         for pod in (*still_to_mark(steps, self.history[self.seen_by_operator].pods), *agreed):
             if pod.uid in self.now.pods:

@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 from rqk_operator.names import POOL_LABEL
 from rqk_operator.pools import Pools, PoolState, missed, version_of
+from rqk_operator.sources import Access
 from rqk_operator.views import DeploymentView, PodView, pod_view
+
+from rqk.autoscale.decide import History, Reason, decide
+from rqk.autoscale.seen import Observation, QueueSeen, WorkersSeen
 
 KEY = ("ns", "shop")
 
@@ -37,7 +41,7 @@ def status(verdict: str, seconds: str = "2.5") -> dict[str, Any]:
 
 
 def pod(uid: str, **fields: Any) -> PodView:
-    return PodView("ns", f"shop-{uid}", uid, "shop", **{"phase": "Running", **fields})
+    return PodView("ns", f"shop-{uid}", uid, **{"pool": "shop", "phase": "Running", **fields})
 
 
 def live(uid: str = "d1", *, owner: str = "u1", version: int = 1, **fields: Any) -> DeploymentView:
@@ -106,6 +110,59 @@ def test_the_pods_of_a_deleted_pool_stay_its_own_and_a_new_one_of_that_name_sees
     assert pools.pod_gone("a") == (old, pod("a", ready=True))
     assert (old.pods, new.pods) == ({}, {})
     assert pools.pod_gone("a") == (None, None)
+
+
+@pytest.mark.parametrize("early", [False, True], ids=["of a known pool", "of one not known yet"])
+def test_a_pod_whose_label_names_another_pool_leaves_the_first_one(early: bool) -> None:
+    """`kubectl label --overwrite`, to look at a pod in peace: its ReplicaSet lets go of it and makes another."""
+    pools = known()
+    if not early:
+        pools.remember(body(1))
+    for uid in "ab":
+        pools.pod(pod(uid))
+    if not early:
+        pool_of(pools).look_at = 100.0
+    pools.pod(pod("a", pool="debug", owned=False))
+    if early:
+        pools.remember(body(1))
+    assert set(pool_of(pools).pods) == {"b"}
+    assert pool_of(pools).look_at == 0.0
+    pools.pod(pod("a"))
+    assert set(pool_of(pools).pods) == {"a", "b"}, "it is labelled back"
+    pools.pod_gone("a")
+    assert set(pool_of(pools).pods) == {"b"}
+
+
+def test_a_pod_that_left_a_deleted_pool_is_still_that_ones_to_mourn_but_not_its_successors() -> None:
+    pools = known()
+    pools.remember(body(1))
+    old = pool_of(pools)
+    pools.pod(pod("a"))
+    pools.forget(KEY)
+    assert pools.pod(pod("a", pool="debug")) == (old, pod("a"))
+    pools.remember(body(2, uid="u2"))
+    assert pool_of(pools).pods == {}
+    assert pools.pod_gone("a")[0] is old
+
+
+def test_who_leads_again_starts_from_what_the_other_one_reported() -> None:
+    """Another one led meanwhile: what was decided before that is no reason to shrink, and the Secret may be another."""
+    pools = known()
+    pools.remember(body(1, status=status("True")))
+    state = pool_of(pools)
+    assert state.pool is not None
+    seen = Observation(1, (QueueSeen("q", 0),), WorkersSeen(idle=1))
+    state.decision, state.history = decide(state.pool.spec, seen, state.history, 10.0)
+    state.observed, state.shrinking = seen, state.decision
+    state.access, state.wanted = Access("redis://r", {}), "digest"
+    pools.remember(body(9, status=status("True", "7.5")))
+    state.take_over(50.0)
+    assert state.history == History.resumed(service_seconds=7.5)
+    forgotten = ("decision", "observed", "shrinking", "access", "wanted")
+    assert [getattr(state, name) for name in forgotten] == [None] * len(forgotten)
+    assert state.changed_at == 50.0, "a Secret read before that is read anew"
+    ten = Observation(10, (QueueSeen("q", 0),), WorkersSeen(idle=10))
+    assert decide(state.pool.spec, ten, state.history, 50.0)[0].reason is Reason.STABILIZING
 
 
 def test_a_deployment_that_still_belongs_to_a_deleted_pool_is_nobodys_to_scale() -> None:

@@ -160,7 +160,7 @@ def test_a_worker_that_has_not_come_yet_is_asked_ahead_before_the_number_falls()
 
 def test_one_that_was_asked_ahead_is_welcome_again_when_the_pool_grows() -> None:
     crew = [idle("a"), pending("b", cost=LOWEST_COST)]
-    steps = plan(2, 3, crew, Memory().asked_ahead([crew[1].pod]), probed=True)
+    steps = plan(2, 3, crew, Memory(ahead=frozenset("b")), probed=True)
     assert (uids(steps.unretire), uids(steps.unmark), steps.replicas) == (["b"], ["b"], 3)
     assert steps.memory.ahead == frozenset()
 
@@ -173,6 +173,46 @@ def test_workers_of_another_make_cannot_be_asked_ahead() -> None:
 def test_a_pod_that_does_not_run_yet_goes_in_place_of_a_warm_worker() -> None:
     steps = again(3, 2, [busy("a"), retiring("b"), pending("c")], "b", probed=True)
     assert (uids(steps.unretire), uids(steps.retire), uids(steps.unmark)) == (["b"], ["c"], ["b"])
+
+
+def crashing(uid: str, **fields: Any) -> Mate:
+    """Its container waits to be started again, and the record of the last one is still there."""
+    view = pod(uid, **{"running": False, "ready": False, "waiting": "CrashLoopBackOff", **fields})
+    return Mate(view, worker(uid), Duty.BROKEN)
+
+
+def test_a_worker_that_crashed_and_still_has_a_record_leaves_in_the_same_steps() -> None:
+    steps = plan(2, 1, [idle("a"), crashing("b")], Memory(), probed=True)
+    assert uids(steps.retire) == ["b"]
+    leaving = replace(crashing("b", cost=LOWEST_COST), worker=worker("b", retiring=True), duty=Duty.RETIRING)
+    memory = steps.memory.asked_ahead([leaving.pod])
+    for number in (None, 1):
+        steps = plan(2, 1, [idle("a"), leaving], memory, probed=True)
+        assert (uids(steps.retire), uids(steps.unmark), steps.replicas) == ([], [], number)
+        memory = steps.memory
+    assert uids(steps.unborn) == ["b"], "it may be started again at any time"
+    gone = replace(leaving, worker=None, duty=Duty.BROKEN)
+    assert again(2, 1, [idle("a"), gone], "b", probed=True).replicas is None
+    steps = plan(2, 1, [idle("a"), gone], memory, probed=True)
+    assert (uids(steps.retire), steps.replicas) == ([], 1), "its record has gone too, and it was asked for its return"
+
+
+@pytest.mark.parametrize(("probed", "asked", "number"), [(True, ["b"], None), (False, [], 1)])
+def test_a_worker_that_crashed_after_it_was_asked_is_asked_for_its_return(
+    probed: bool, asked: list[str], number: int | None
+) -> None:
+    """Its next process would know nothing of it."""
+    leaving = replace(crashing("b", cost=LOWEST_COST), worker=worker("b", retiring=True), duty=Duty.RETIRING)
+    steps = again(2, 1, [idle("a"), leaving], "b", probed=probed)
+    assert (uids(steps.retire), steps.replicas) == (asked, number)
+
+
+def test_of_those_who_retire_a_warm_one_is_taken_back_first() -> None:
+    leaving = replace(crashing("b", cost=LOWEST_COST), worker=worker("b", retiring=True), duty=Duty.RETIRING)
+    steps = plan(3, 2, [leaving, retiring("c"), busy("a")], Memory(), probed=True)
+    assert uids(steps.unretire) == ["c"]
+    steps = plan(3, 2, [leaving, pending("c"), busy("a")], Memory(), probed=True)
+    assert steps.unretire == (), "nor is it exchanged for another one that does not run"
 
 
 def test_a_pod_that_came_to_life_since_it_was_planned_is_not_marked() -> None:
@@ -211,6 +251,7 @@ def test_with_everybody_busy_nothing_happens() -> None:
         pytest.param(pod("a", running=False, waiting="CrashLoopBackOff"), None, Duty.BROKEN, id="crashing"),
         pytest.param(pod("a", running=False), worker("a", current_job="j"), Duty.BUSY, id="dead, its job unsettled"),
         pytest.param(pod("a", running=False), worker("a"), Duty.BROKEN, id="dead"),
+        pytest.param(pod("a", running=False), worker("a", retiring=True), Duty.RETIRING, id="asked, then dead"),
     ],
 )
 def test_what_a_pod_is_doing(view: PodView, found: WorkerSnapshot | None, wanted: Duty) -> None:

@@ -16,26 +16,31 @@ MOST = 6
 
 
 class Shrinking(RuleBasedStateMachine):
-    """Claims, ends, starts, probes, lost pods, stale caches, hand scaling up, and rounds of the operator in any order."""
+    """Claims, ends, starts, crashes, probes, lost pods, stale caches, hand scaling up, and rounds of the operator in any
+    order."""
 
     def __init__(self) -> None:
         super().__init__()
         self.model = Model()
         self.looked: tuple[list[Mate], int] | None = None
+        self.hopeless: set[str] = set()  # their containers never start again
+
+    def startable(self) -> list[str]:
+        pods = self.model.now.pods.items()
+        return [uid for uid, pod in pods if not pod.running and not pod.deleting and uid not in self.hopeless]
 
     def pick(self, choice: int, uids: list[str]) -> str | None:
         return uids[choice % len(uids)] if uids else None
 
     @rule(choice=st.integers(0, 50))
     def a_container_starts(self, choice: int) -> None:
-        pods = [uid for uid, pod in self.model.now.pods.items() if not pod.running and not pod.deleting]
-        if uid := self.pick(choice, pods):
+        if uid := self.pick(choice, self.startable()):
             self.model.start_container(uid)
 
     @rule(choice=st.integers(0, 50))
     def a_worker_registers(self, choice: int) -> None:
         model = self.model
-        pods = [u for u, p in model.now.pods.items() if p.running and u not in model.workers and model.may_register(u)]
+        pods = [u for u, p in model.now.pods.items() if p.running and not model.is_there(u) and model.may_register(u)]
         if uid := self.pick(choice, pods):
             model.register(uid)
 
@@ -48,7 +53,8 @@ class Shrinking(RuleBasedStateMachine):
     def a_pod_comes_to_life(self, choice: int) -> None:
         """All the way to its first job, which by single steps happens too seldom between a look and a write."""
         model = self.model
-        pods = [uid for uid, pod in model.now.pods.items() if not pod.deleting and uid not in model.workers]
+        there = [uid for uid, pod in model.now.pods.items() if pod.running and not pod.deleting]
+        pods = [uid for uid in (*there, *self.startable()) if not model.is_there(uid)]
         if uid := self.pick(choice, pods):
             if not model.now.pods[uid].running:
                 model.start_container(uid)
@@ -60,6 +66,24 @@ class Shrinking(RuleBasedStateMachine):
     def a_worker_finishes(self, choice: int) -> None:
         if uid := self.pick(choice, [uid for uid, worker in self.model.workers.items() if worker.busy]):
             self.model.workers[uid].busy = False
+
+    @rule(choice=st.integers(0, 50), for_good=st.booleans())
+    def an_idle_worker_crashes(self, choice: int, for_good: bool) -> None:
+        model = self.model
+        idle = [
+            uid
+            for uid, pod in model.now.pods.items()
+            if pod.running and not pod.deleting and not (uid in model.workers and model.workers[uid].busy)
+        ]
+        if uid := self.pick(choice, idle):
+            model.crash(uid)
+            if for_good:
+                self.hopeless.add(uid)
+
+    @rule(choice=st.integers(0, 50))
+    def a_record_ends(self, choice: int) -> None:
+        if uid := self.pick(choice, [uid for uid, worker in self.model.workers.items() if worker.dead]):
+            self.model.forget(uid)
 
     @rule(choice=st.integers(0, 50))
     def the_kubelet_probes(self, choice: int) -> None:
@@ -112,9 +136,8 @@ class Shrinking(RuleBasedStateMachine):
     def all_is_quiet(self) -> None:
         """Pods start, workers register, probes say so, and everybody knows it."""
         model = self.model
-        for uid, pod in list(model.now.pods.items()):
-            if not pod.running and not pod.deleting:
-                model.start_container(uid)
+        for uid in self.startable():
+            model.start_container(uid)
         model.catch_up()
         for uid, pod in list(model.now.pods.items()):
             if pod.running:
@@ -173,8 +196,9 @@ class Shrinking(RuleBasedStateMachine):
                 if pod.deleting:
                     model.remove(uid)
                 elif not pod.running:
-                    model.start_container(uid)
-                elif uid not in model.workers:
+                    if uid not in self.hopeless:
+                        model.start_container(uid)
+                elif not model.is_there(uid):
                     model.register(uid)
                 else:
                     model.probe(uid)

@@ -15,6 +15,7 @@ from rqk_operator.status import Trouble, news
 from rqk_operator.views import DeploymentView, PodView
 
 from rqk.autoscale.decide import Reason
+from rqk.autoscale.history import OUT_OF_SIGHT_S
 from rqk.store.glance import Glance
 from rqk.store.snapshot import QueueSnapshot, Snapshot, WorkerSnapshot
 from tests.operator.test_manifests import pool
@@ -83,6 +84,22 @@ def test_holding_a_size_keeps_those_who_were_about_to_leave(
         assert reason is wanted
         assert steps.replicas is None
         assert [mate.pod.uid for mate in steps.unretire] == ["b"]
+
+
+def test_with_dry_run_those_who_were_about_to_leave_stay_and_nothing_else_happens() -> None:
+    """Nobody else would ever take it back, and they would wait for the end of the dry run without taking a job."""
+    found = state(*LEAVING, scaling={"dryRun": True})
+    for at in (100.0, 101.0):
+        _, steps = look(found, snapshot(*THERE), at)
+        assert ([mate.pod.uid for mate in steps.unretire], steps.unmark) == (["b"], (LEAVING[1],))
+        assert (steps.retire, steps.mark, steps.replicas) == ((), (), None)
+    wishes_more = state(pod("a"), scaling={"dryRun": True, "minReplicas": 4})
+    assert look(wishes_more, snapshot(worker("a")))[1].empty
+    wishes_less = state(pod("a"), pod("b"), scaling={"dryRun": True})
+    for at in (100.0, 101.0, 102.0):
+        assert look(wishes_less, snapshot(worker("a"), worker("b")), at)[1].empty
+    beyond = state(*LEAVING, scaling={"dryRun": True}, replicas=1)
+    assert look(beyond, snapshot(*THERE))[1].empty, "who leaves already is not replaced"
 
 
 def test_the_deployment_of_a_deleted_pool_of_this_name_is_not_scaled() -> None:
@@ -160,7 +177,7 @@ def glanced(*stirred: str, suspended: bool = False, next_due: float | None = Non
 
 def test_a_pool_at_zero_rests_and_is_glanced_at_more_often_than_decided_for() -> None:
     found = at_zero()
-    assert 100.0 + REST_S / 2 < found.look_at < 100.0 + 2 * REST_S
+    assert 100.0 + REST_S / 2 < found.look_at < 100.0 + min(2 * REST_S, OUT_OF_SIGHT_S)
     assert 100.0 + GLANCE_S / 2 < found.glance_at < 100.0 + 2 * GLANCE_S
 
 

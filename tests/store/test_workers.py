@@ -161,6 +161,23 @@ def test_a_worker_that_has_not_come_yet_is_asked_ahead(redis: Client) -> None:
     assert not redis.exists(keys.retire("w"))
 
 
+def test_one_whose_record_outlives_it_is_asked_for_its_return(redis: Client) -> None:
+    worker = FakeWorker(redis, "w")
+    assert workers.retire(redis, "w", ahead_s=60) == "retiring"
+    assert worker.birth(take_over=True, pid=2) is None
+    assert worker.beat().retiring
+    assert workers.unretire(redis, "w")
+    assert worker.birth(take_over=True, pid=3) is None
+    assert not worker.beat().retiring
+
+
+def test_a_busy_one_is_not_asked_ahead_either(redis: Client) -> None:
+    put(redis, "a")
+    FakeWorker(redis, "w").take("a")
+    assert workers.retire(redis, "w", ahead_s=60) == "busy"
+    assert not redis.exists(keys.retire("w"))
+
+
 def test_what_was_asked_ahead_is_taken_back(redis: Client) -> None:
     workers.retire(redis, "w", ahead_s=60)
     assert not workers.unretire(redis, "w"), "nobody is there"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rqk.autoscale.decide import Decision, History, Limit, decide
-from rqk.autoscale.history import learn
+from rqk.autoscale.history import OUT_OF_SIGHT_S, learn
 from rqk.autoscale.model import PoolSpec, ScaleDown, ScaleUp, Scaling
 from rqk.autoscale.retire import Duty, Member, choose_victims
 from rqk.autoscale.seen import Counter, Observation, QueueSeen, WorkersSeen
@@ -191,6 +191,27 @@ def test_up_is_one_step_unless_bounded() -> None:
     assert (slow.replicas, slow.limited) == (10, Limit.MAX_PER_TICK)
 
 
+def test_a_step_is_for_a_second_however_many_decisions_there_are() -> None:
+    """News of any pool brings a decision for all of them."""
+    pool, history, size, sizes = spec(depth=1, step=5), History(), 0, []
+    for tick in range(31):
+        waiting = 3 if tick == 0 else 100
+        decision, history = decide(pool, look(waiting, size), history, START + tick / 10)
+        assert decision.limited is (None if tick == 0 else Limit.MAX_PER_TICK)
+        size = decision.replicas
+        sizes.append(size)
+    assert sizes[0] == 3, "the first ones come at once"
+    assert sizes[1] == 5, "and the rest of the step does not wait"
+    assert sizes[8] == 5
+    assert sizes[10] == 10
+    assert size <= 20
+
+
+def test_rounds_that_come_a_little_early_all_take_a_step() -> None:
+    looks = [(tick * 0.98, look(100, 5 * tick)) for tick in range(10)]
+    assert after(spec(depth=1, step=5), looks)[0].replicas == 50
+
+
 def test_bounds_are_said() -> None:
     top = once(spec(depth=1, most=10), look(50))
     assert (top.replicas, top.wanted, top.limited) == (10, 50, Limit.MAX_REPLICAS)
@@ -215,6 +236,31 @@ def test_at_first_sight_what_is_there_counts_as_wished_for() -> None:
     assert (first.replicas, first.reason) == (8, Reason.STABILIZING)
     later, _ = decide(pool, look(0, 8), history, START + 61)
     assert later.replicas == 1
+
+
+@pytest.mark.parametrize(("stable", "away"), [(60, OUT_OF_SIGHT_S + 1), (300, OUT_OF_SIGHT_S + 1), (60, 3600.0)])
+def test_a_pool_that_was_long_out_of_sight_is_seen_for_the_first_time_again(stable: int, away: float) -> None:
+    """Another operator led, or its spec was invalid: whatever was wished for before that says nothing about now."""
+    pool = spec(depth=1, stable=stable, zero=30)
+    counters = [Counter("w", 10, 20.0)]
+    _, history = after(pool, [(0.0, look(0, 1, busy=1)), (1.0, look(0, 1, counters=counters)), (2.0, look(0, 1))])
+    back = START + 2 + away
+    again, history = decide(pool, look(0, 10), history, back)
+    assert (again.replicas, again.reason) == (10, Reason.STABILIZING)
+    assert history.service_seconds == pytest.approx(2.0), "how long jobs take is still known"
+    for second in range(1, stable + 1):
+        again, history = decide(pool, look(0, 10), history, back + second)
+        assert again.replicas == 10
+    later, history = decide(pool, look(0, 10), history, back + stable + 1)
+    assert later.replicas == 0
+
+
+def test_the_last_one_stays_warm_after_a_long_time_out_of_sight() -> None:
+    pool = spec(depth=1, stable=0, zero=600)
+    _, history = after(pool, [(0.0, look(0, 1, busy=1))])
+    warm, history = decide(pool, look(0, 1), history, START + 601)
+    warm, history = decide(pool, look(0, 1), history, START + 602)
+    assert (warm.replicas, warm.reason) == (1, Reason.KEPT_WARM)
 
 
 def test_a_lowered_maximum_counts_at_once_for_all_that_are_idle() -> None:

@@ -1,5 +1,5 @@
 -- Mark a worker as retiring, only if it holds no job: from then on it claims nothing more.
--- ARGV: worker, '1' retire / '0' take back, seconds for which this is kept for a worker that has not come yet ('0': it is not).
+-- ARGV: worker, '1' retire / '0' take back, seconds for which this is kept for a worker that comes later ('0': it is not).
 -- Returns 1 done, 0 it is busy, -1 there is no such worker, -2 there is none yet, and when it comes it retires.
 local w, on, ahead = arg(), arg() == '1', number_arg()
 local key = K.worker .. w
@@ -12,6 +12,7 @@ end
 if on then
   if call('SCARD', K.worker .. w .. K.executions_suffix) > 0 or call('HGET', key, 'state') == 'busy' then return 0 end
   call('HSET', key, 'rqk_retiring', '1')
+  if ahead > 0 then call('SET', K.retire .. w, '1', 'EX', ahead) end
 else
   call('HDEL', key, 'rqk_retiring')
 end
