@@ -59,10 +59,11 @@ class Hands:
         if state.wanted is None:
             state.deploy_at = 0.0
             try:
-                state.wanted = self._manifest(state, state.pool)["metadata"]["annotations"][MANIFEST_NOTE]
+                manifest = manifests.deployment(state.pool, state.access.fingerprint(state.salt))
             except ValueError as error:  # BadPool
                 state.template, state.template_known = Trouble("Rejected", str(error)), True
                 return False
+            state.wanted = manifest["metadata"]["annotations"][MANIFEST_NOTE]
         if self._clock() < state.deploy_at or (state.refused == state.wanted and self._clock() < state.again_at):
             return False
         live = state.deployment
@@ -87,10 +88,13 @@ class Hands:
             return
         if state.deployment is None and not await self._may_create(state):
             return
+        if state.access is None:
+            return  # it went meanwhile, with its Secret say; workers without a Redis are no good
+        manifest = manifests.deployment(pool, state.access.fingerprint(state.salt))
         try:
             if state.deployment is None:
-                await self._create(state, pool, replicas)
-            elif not await self._update(state, pool, state.deployment):
+                await self._create(state, manifest, replicas)
+            elif not await self._update(state, manifest, state.deployment):
                 return
         except KubeError as error:
             if not error.is_rejection:
@@ -125,10 +129,9 @@ class Hands:
         meta = pool["metadata"] if pool is not None else {}
         return meta.get("uid") == state.about.uid and "deletionTimestamp" not in meta
 
-    async def _create(self, state: PoolState, pool: Pool, replicas: int) -> None:
+    async def _create(self, state: PoolState, manifest: dict[str, Any], replicas: int) -> None:
         # Left out, the number would become 1. It is handed over to its own manager at once; if that fails, a little later.
         state.lost_size = replicas
-        manifest = self._manifest(state, pool)
         manifest["spec"]["replicas"] = 0
         path = path_of(APPS, "deployments", state.about.namespace, state.about.name)
         made, warnings = await self._kube.apply(path, manifest, OPERATOR, force=True)
@@ -136,13 +139,12 @@ class Hands:
         await self._hand_over(state, state.deployment, replicas)
         log.info("%s/%s: Deployment made", *state.key, extra={"action": "deployment_made"})
 
-    async def _update(self, state: PoolState, pool: Pool, live: DeploymentView) -> bool:
+    async def _update(self, state: PoolState, manifest: dict[str, Any], live: DeploymentView) -> bool:
         """Bring it up to date; False if another tool holds fields of ours."""
         if not live.scaler_owns_replicas:
             # We were interrupted between making it and handing over; without an owner the number would become 1.
             await self._hand_over(state, live, live.replicas or state.lost_size)
         path = path_of(APPS, "deployments", live.namespace, live.name)
-        manifest = self._manifest(state, pool)
         state.conflict = None
         try:
             made, warnings = await self._kube.apply(path, manifest, OPERATOR)
@@ -183,10 +185,6 @@ class Hands:
         state.deployment = _resized(live, scale)
         state.accepted_owners = state.accepted_owners or live.owners
         state.lost_size = 0
-
-    def _manifest(self, state: PoolState, pool: Pool) -> dict[str, Any]:
-        fingerprint = state.access.fingerprint(state.salt) if state.access is not None else ""
-        return manifests.deployment(pool, fingerprint)
 
     # The size
     async def resize(self, state: PoolState, replicas: int) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from redis import Redis
 from rqk_operator.errors import KubeError
+from rqk_operator.names import MANIFEST_NOTE
+from rqk_operator.pools import PoolState
 from rqk_operator.retire import Plan
 from rqk_operator.sources import Access
 from rqk_operator.views import deployment_view
@@ -220,5 +222,35 @@ def test_a_deleted_deployment_comes_back_with_its_size_although_the_number_was_n
             state.lost_size = 5
             await turning.until(lambda: state.size_now == 5 and turning.told().get("desiredReplicas") == 5)
             assert server.count("PATCH", "/scale") == 2, "and then it is left alone"
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["brought up to date", "made"])
+def test_a_deployment_is_never_written_for_a_redis_that_is_not_known_any_more(made: bool) -> None:
+    """Its Secret may go, or be about to be read anew, between two requests: workers would be rolled to nowhere."""
+    states: list[PoolState] = []
+
+    def script(method: str, path: str, sent: Any) -> Answer:
+        states[0].access = None
+        return granting(method, path, sent)
+
+    async def run() -> None:
+        async with answering(script) as server:
+            turning = Turning(server)
+            state = turning.pool(body({"url": "redis://here"}))
+            states.append(state)
+            state.access = Access("redis://here", {})
+            if made:
+                live = deployment_view(deployment("of an older spec"))
+                state.deployment = replace(live, scaler_owns_replicas=False)
+            hands = turning.loop.hands
+            assert hands.needs_deployment(state)
+            expected = state.wanted
+            await hands.deploy(state, 2)
+            written = [
+                it for method, path, it in server.asked if method == "PATCH" and path.endswith("/deployments/shop")
+            ]
+            assert [it["metadata"]["annotations"][MANIFEST_NOTE] for it in written] == ([expected] if made else [])
 
     asyncio.run(run())
