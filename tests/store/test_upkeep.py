@@ -281,3 +281,14 @@ def test_an_abandoned_parent_releases_the_tolerant(redis: Client) -> None:
     expire(redis, FakeWorker(redis, "w").take("p"))
     look(redis)
     assert (status(redis, "p"), status(redis, "a")) == ("failed", "queued")
+
+
+def test_what_is_wrong_with_one_job_keeps_nobody_from_the_others(redis: Client) -> None:
+    put(redis, "a", "b", "c")
+    worker = FakeWorker(redis, "w")
+    for _ in range(3):
+        expire(redis, worker.take())
+    redis.delete(keys.job("a"))
+    redis.set(keys.job("a"), "no hash")
+    redis.hset(keys.job("b"), "rqk_deliveries", b"9" * 5000)
+    assert [(one.job_id, one.action) for one in look(redis)] == [("c", "failed")]
