@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from rqk.errors import StoreFull
 from rqk.store import snapshot, transitions
 from rqk.store.connect import Client
 from rqk.store.line import Line
@@ -47,15 +49,25 @@ class Chores:
         return min(self.janitor_at, self._schedule_at, self._look_at)
 
     def do(self, now: float) -> None:
-        """Do what is due. Raises StoreError."""
-        options = self._options
+        """Do what is due. Raises StoreError, but not for a server without room: jobs can be worked off, so no chore stops that."""
         if now >= self._schedule_at:
-            owned, _, _ = transitions.move_due(self._line, options.name, options.queues, self._clock(), lock_s=LOCK_S)
-            self._schedule_at = now + (_DUE_S if owned else _DUE_OTHERS_S)
+            self._schedule_at = now + _DUE_S
+            with suppress(StoreFull):
+                self._schedule(now)
         if now >= self.janitor_at:
-            self.janitor_at = now + options.janitor_s * random.uniform(0.8, 1.2)
-            for found in self._heart.sweep():
-                self._report.found(found)
+            self.janitor_at = now + self._options.janitor_s * random.uniform(0.8, 1.2)
+            with suppress(StoreFull):
+                self._sweep()
         if now >= self._look_at:
             self._look_at = now + _LOOK_S
-            self._report.queues(snapshot.snapshot(self._client, options.queues, workers=False))
+            self._report.queues(snapshot.snapshot(self._client, self._options.queues, workers=False))
+
+    def _schedule(self, now: float) -> None:
+        name, queues = self._options.name, self._options.queues
+        owned, _, _ = transitions.move_due(self._line, name, queues, self._clock(), lock_s=LOCK_S)
+        if not owned:
+            self._schedule_at = now + _DUE_OTHERS_S
+
+    def _sweep(self) -> None:
+        for found in self._heart.sweep():
+            self._report.found(found)
