@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _DUE_S = 1.0  # between looks at scheduled jobs, by the worker that holds the lock; the others ask seldom
 _DUE_OTHERS_S = 5.0
 _LOOK_S = 5.0
+_NEWBORN_S = 15.0  # Redis may be back just now: who was away asks again at the latest after outage.LONGEST_WAIT_S, a quarter more and a timeout
 LOCK_S = 10  # a scheduler lock outlives the worker that holds it by so much
 _NEVER = float("inf")
 
@@ -40,6 +41,7 @@ class Chores:
         self._client, self._line, self._options = client, line, options
         self._heart, self._report, self._clock = heart, report, clock
         self.janitor_at = 0.0
+        self._is_newborn = not options.burst  # a worker for one burst would leave without ever having looked
         self._schedule_at = 0.0 if options.with_scheduler else _NEVER
         self._look_at = 0.0 if options.metrics else _NEVER
 
@@ -57,7 +59,7 @@ class Chores:
         if now >= self.janitor_at:
             self.janitor_at = now + self._options.janitor_s * random.uniform(0.8, 1.2)
             with suppress(StoreFull):
-                self._sweep()
+                self._sweep(now)
         if now >= self._look_at:
             self._look_at = now + _LOOK_S
             self._report.queues(snapshot.snapshot(self._client, self._options.queues, workers=False))
@@ -68,6 +70,11 @@ class Chores:
         if not owned:
             self._schedule_at = now + _DUE_OTHERS_S
 
-    def _sweep(self) -> None:
+    def _sweep(self, now: float) -> None:
+        if self._is_newborn:
+            # Others must have had the time to renew their leases before anyone may call them dead.
+            self._is_newborn = False
+            self.janitor_at = now + min(self._options.lease_s, _NEWBORN_S)
+            return
         for found in self._heart.sweep():
             self._report.found(found)
