@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from rqk.core.times import to_epoch
 from rqk.errors import StoreFull
 from rqk.store import snapshot, transitions
 from rqk.store.connect import Client
@@ -66,9 +67,12 @@ class Chores:
 
     def _schedule(self, now: float) -> None:
         name, queues = self._options.name, self._options.queues
-        owned, _, _ = transitions.move_due(self._line, name, queues, self._clock(), lock_s=LOCK_S)
+        wall = self._clock()
+        owned, moved, soonest = transitions.move_due(self._line, name, queues, wall, lock_s=LOCK_S)
         if not owned:
             self._schedule_at = now + _DUE_OTHERS_S
+        elif moved and soonest is not None and soonest <= to_epoch(wall):
+            self._schedule_at = now  # more were due than are moved at once
 
     def _sweep(self, now: float) -> None:
         if self._is_newborn:

@@ -65,3 +65,15 @@ def test_the_first_look_for_the_dead(redis: Client, line: Line, options: dict[st
     assert heart.looks == 1
     mine.do(100.0 + begins + 6.1)
     assert heart.looks == 2
+
+
+def test_all_that_is_due_is_moved_without_a_pause(redis: Client, line: Line) -> None:
+    transitions.enqueue(redis, [new(f"j{number}", place="due", due=5) for number in range(450)], WALL)
+    transitions.enqueue(redis, [new("later", place="due", due=9e9)], WALL)
+    mine = chores(redis, line)
+    turns = 0
+    while mine.due_at <= 100.0:
+        mine.do(100.0)
+        turns += 1
+    assert (turns, redis.llen(keys.queue("q")), redis.zcard(keys.scheduled("q"))) == (3, 450, 1)
+    assert mine.due_at == 101.0
