@@ -299,7 +299,7 @@ def unlock(executor: Executor, scheduler: str, queues: Sequence[str]) -> int:
 def sweep(executor: Executor, queues: Sequence[str], now: datetime, *, patience_s: int, most: int = 1000) -> list[Held]:
     """Tidy queues; returns the ids that went from an intermediate list back to the head of their queue."""
     reply = scripts.run(executor, "sweep", patience_s, most, to_date(now), *scripts.counted(list(queues)))
-    names = [item.decode() for item in reply]
+    names = [item.decode(errors="replace") for item in reply]  # only to be told
     return [Held(queue, job_id) for queue, job_id in zip(names[::2], names[1::2], strict=True)]
 
 

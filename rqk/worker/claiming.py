@@ -74,7 +74,9 @@ class Waiter:
     def _read(self, watch: _Watch) -> list[Held]:
         watch.asked = False
         reply = watch.line.read()
-        return [Held(watch.queue, reply.decode())] if isinstance(reply, bytes) else []
+        with suppress(UnicodeDecodeError):  # no id: it stays in the intermediate list, and a sweep drops it there
+            return [Held(watch.queue, reply.decode())] if isinstance(reply, bytes) else []
+        return []
 
     def stop(self, executor: Executor) -> list[Held]:
         """End all waiting; returns what was moved meanwhile. Raises StoreError, after which nothing waits either.

@@ -42,3 +42,15 @@ def test_a_dead_connection_keeps_no_job_of_another_queue_waiting(
     finally:
         spoken.set()
         waiter.drop()
+
+
+def test_what_is_no_id_is_not_brought(redis: Client) -> None:
+    waiter = Waiter(redis, ["q"])
+    try:
+        waiter.arm()
+        redis.rpush(keys.queue("q"), b"\xff\xfe", "j")
+        wait_until(lambda: redis.llen(keys.intermediate("q")), what="the pop")
+        assert waiter.stop(redis) == []
+        assert redis.lrange(keys.intermediate("q"), 0, -1) == [b"\xff\xfe"]
+    finally:
+        waiter.drop()
