@@ -298,7 +298,7 @@ def test_strange_members_keep_nobody_from_looking(redis: Client) -> None:
     put(redis, "a")
     expire(redis, FakeWorker(redis, "w").take())
     redis.sadd(keys.QUEUES, "stray", b"rq:queue:\xff")
-    redis.zadd(keys.started("q"), {b"\xff": 1, "stray": 2})
+    redis.zadd(keys.started("q"), {b"\xff": 1, b"stray": 2})
     redis.rpush(keys.intermediate("q"), b"\xff", b"\xfe")
     redis.hset(b"rq:job:\xfe", "status", "queued")
     for _ in range(2):

@@ -42,8 +42,9 @@ def line(redis: Client) -> Iterator[Line]:
 def chores(client: Client, line: Line, heart: Any = None, **options: Any) -> Chores:
     """The chores of a worker that has just begun."""
     report: Any = None
+    chosen_heart: Any = heart or Heart()
     chosen = WorkerOptions(name="w", queues=("q",), metrics=False, **options)
-    return Chores(client, line, chosen, heart or Heart(), report, lambda: WALL)
+    return Chores(client, line, chosen, chosen_heart, report, lambda: WALL)
 
 
 @pytest.mark.parametrize(
