@@ -12,7 +12,7 @@ from rqk.core.call import Call, Serializer
 from rqk.core.payload import call_string, describe_callable, encode_call
 from rqk.core.records import JobRecord
 from rqk.core.states import JobStatus
-from rqk.core.times import parse_duration
+from rqk.core.times import LONGEST_TTL_S, parse_duration
 from rqk.errors import SerializationError
 from rqk.policies import Callback, Dependency, Repeat, Retry, as_callback, as_dependency
 
@@ -60,6 +60,19 @@ def new_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
 
 
+def _lifetime(name: str, value: int | str | None) -> int | None:
+    """Whole seconds that Redis can count. Raises ValueError for more."""
+    if value is None:
+        return None
+    seconds = parse_duration(value)
+    if seconds is not None and seconds > LONGEST_TTL_S:
+        forever = "leave it out" if name == "ttl" else "use -1"
+        raise ValueError(
+            f"{name} is at most {LONGEST_TTL_S} seconds (a thousand years), not {value!r}; {forever} for no end"
+        )
+    return seconds
+
+
 def new_record(
     func: Callable[..., Any] | str,
     args: Sequence[Any] | None,
@@ -101,9 +114,9 @@ def new_record(
         origin=origin,
         description=call_string(func_name, positional, named) if description is None else description,
         timeout=parse_duration(timeout),
-        result_ttl=parse_duration(result_ttl),
-        failure_ttl=parse_duration(failure_ttl),
-        ttl=parse_duration(ttl),
+        result_ttl=_lifetime("result_ttl", result_ttl),
+        failure_ttl=_lifetime("failure_ttl", failure_ttl),
+        ttl=_lifetime("ttl", ttl),
         meta_raw=dump_meta(meta, serializer) if meta else None,
         group_id=group_id,
         retries_left=retry.max if retry else None,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Union
 
 from rqk.core.payload import callback_name
+from rqk.core.retry import LONGEST_WAIT_S
 from rqk.core.times import parse_duration
 
 if TYPE_CHECKING:
@@ -18,13 +19,16 @@ def _intervals(interval: int | Iterable[int]) -> list[int]:
     values = [interval] if isinstance(interval, int) else list(interval)
     if any(not isinstance(value, int) or value < 0 for value in values):
         raise ValueError(f"intervals are seconds, whole and not negative: {values!r}")
+    if any(value > LONGEST_WAIT_S for value in values):
+        raise ValueError(f"an interval is in seconds and at most {LONGEST_WAIT_S} of them (ten years): {values!r}")
     return values or [0]
 
 
 class Retry:
     """Try again after an exception, up to ``max`` times, waiting ``interval`` seconds (one number, or one per try).
 
-    Returned from a job's function it asks for a retry without an exception. Raises ValueError for max < 1 or a negative interval.
+    Returned from a job's function it asks for a retry without an exception. Raises ValueError for max < 1, and for an
+    interval that is negative or longer than ten years.
     """
 
     def __init__(self, max: int, interval: int | Iterable[int] = 0, enqueue_at_front: bool = False) -> None:  # noqa: A002 - RQ's name

@@ -125,7 +125,7 @@ def decode_job(job_id: str, fields: Fields) -> JobRecord:
             continue
         try:
             values[reader[0]] = reader[1](raw)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise UnreadableJob(f"job {job_id}: field {_text(name)!r} holds {raw[:60]!r}: {error}") from error
     # Old writers know one dependency only; the list wins where both are there.
     legacy = dict(extra).get("dependency_id")

@@ -14,7 +14,7 @@ from rqk.core.codec import result_fields
 from rqk.core.records import JobRecord, ResultType
 from rqk.core.retry import Again, Later, Never, after_failure, after_returned_retry, next_repeat
 from rqk.core.states import JobStatus
-from rqk.core.times import epoch_texts, to_date, to_epoch
+from rqk.core.times import LONGEST_TTL_S, epoch_texts, to_date, to_epoch
 
 DEFAULT_RESULT_TTL = 500  # seconds; RQ's default
 DEFAULT_FAILURE_TTL = 31_536_000  # seconds: a year; RQ's default
@@ -87,7 +87,7 @@ def finished(
     job: JobRecord, attempt: Attempt, value: bytes | None, now: datetime, default_result_ttl: int = DEFAULT_RESULT_TTL
 ) -> Move:
     """Success. ``value`` is the serialized return value, None if the job returned None."""
-    ttl = default_result_ttl if job.result_ttl is None else job.result_ttl
+    ttl = default_result_ttl if job.result_ttl is None else min(job.result_ttl, LONGEST_TTL_S)
     repeat = next_repeat(job, now) if job.repeats_left else None
     status, fields = JobStatus.FINISHED, _ending(attempt)
     place: Place = ""
@@ -116,7 +116,7 @@ def finished(
 
 
 def _final_failure(job: JobRecord, attempt: Attempt, status: JobStatus, result: dict[str, bytes]) -> Move:
-    ttl = DEFAULT_FAILURE_TTL if job.failure_ttl is None else job.failure_ttl
+    ttl = DEFAULT_FAILURE_TTL if job.failure_ttl is None else min(job.failure_ttl, LONGEST_TTL_S)
     failed_for_good = status is JobStatus.FAILED
     return Move(
         status,
@@ -172,7 +172,7 @@ def returned_retry(
         fields["enqueue_at_front_on_retry"] = b"1"
     if place != "due":
         fields["enqueued_at"] = to_date(now).encode()
-    ttl = "" if job.failure_ttl is None else str(job.failure_ttl)
+    ttl = "" if job.failure_ttl is None else str(min(job.failure_ttl, LONGEST_TTL_S))
     return Move(
         status,
         fields,

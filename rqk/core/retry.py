@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 
 from rqk.core.records import JobRecord
 
+LONGEST_WAIT_S = 315_360_000  # ten years; a moment much later has no date
+
 
 @dataclass(frozen=True, slots=True)
 class Again:
@@ -30,6 +32,10 @@ class Never:
     reason: str
 
 
+def _later(now: datetime, wait: int) -> Later:
+    return Later(now + timedelta(seconds=min(wait, LONGEST_WAIT_S)))
+
+
 def after_failure(job: JobRecord, now: datetime) -> Again | Later | Never:
     """What follows an exception. A list of intervals longer than the retries starts in its middle; a shorter one repeats its first."""
     left = job.retries_left or 0
@@ -37,7 +43,7 @@ def after_failure(job: JobRecord, now: datetime) -> Again | Later | Never:
         return Never("no retries left")
     intervals = job.retry_intervals or ()
     wait = intervals[max(len(intervals) - left, 0)] if intervals else 0
-    return Later(now + timedelta(seconds=wait)) if wait > 0 else Again(job.enqueue_at_front_on_retry)
+    return _later(now, wait) if wait > 0 else Again(job.enqueue_at_front_on_retry)
 
 
 def after_returned_retry(
@@ -48,7 +54,7 @@ def after_returned_retry(
     if done >= most:
         return Never("maximum of returned retries reached")
     wait = intervals[min(done, len(intervals) - 1)] if intervals else 0
-    return Later(now + timedelta(seconds=wait)) if wait > 0 else Again(at_front)
+    return _later(now, wait) if wait > 0 else Again(at_front)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +73,5 @@ def next_repeat(job: JobRecord, now: datetime) -> NextRepeat | None:
         return None
     intervals = job.repeat_intervals or (0,)
     wait, rest = intervals[0], intervals[1:] if len(intervals) > 1 else intervals
-    when: Again | Later = Later(now + timedelta(seconds=wait)) if wait > 0 else Again()
+    when: Again | Later = _later(now, wait) if wait > 0 else Again()
     return NextRepeat(when, left - 1, json.dumps(list(rest)).encode())

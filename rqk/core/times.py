@@ -11,6 +11,7 @@ from rqk.errors import TimeoutFormatError
 
 _DURATION = re.compile(r"^\s*(\d+)\s*([dhms]?)\s*$", re.IGNORECASE)
 _UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+LONGEST_TTL_S = 31_536_000_000  # a thousand years; from some point on neither Redis nor a date can hold when it ends
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

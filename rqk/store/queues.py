@@ -7,9 +7,17 @@ from rqk.store.connect import Client, talk
 
 
 def names(client: Client) -> list[str]:
-    """Queues that producers have used, sorted."""
+    """Queues that producers have used, sorted; what is no queue's key counts as nothing."""
     with talk(client, keys.QUEUES) as asked:
-        return sorted(keys.queue_name(key.decode()) for key in asked.smembers(keys.QUEUES))
+        found = map(_name, asked.smembers(keys.QUEUES))
+    return sorted(name for name in found if name is not None)
+
+
+def _name(key: bytes) -> str | None:
+    try:
+        return keys.queue_name(key.decode())
+    except ValueError:
+        return None
 
 
 def length(client: Client, name: str) -> int:

@@ -49,7 +49,9 @@ def expired_leases(client: Client, queues: list[str], now_epoch: int, most: int 
         for queue in queues:
             pipe.zrange(keys.started(queue), "-inf", str(now_epoch), byscore=True, offset=0, num=most)
         replies = pipe.execute()
-    return {queue: [lease.decode() for lease in reply] for queue, reply in zip(queues, replies, strict=True) if reply}
+    found = zip(queues, replies, strict=True)
+    # What is no text is no lease of anybody's, and becomes none by being replaced.
+    return {queue: [lease.decode(errors="replace") for lease in reply] for queue, reply in found if reply}
 
 
 def leases_of(client: Client, worker: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from importlib import resources
 from itertools import chain, islice
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from redis import exceptions as wire
 
 from rqk.core import keys
-from rqk.errors import WrongKeyType
+from rqk.errors import StoreRefused, WrongKeyType
 from rqk.store import wrong_keys
 from rqk.store.connect import Client, Executor, ask, ask_each, talk
 
@@ -107,8 +108,15 @@ def run_each(executor: Executor, name: str, calls: Iterable[Sequence[Any]]) -> l
     return answers
 
 
+def load(line: Line, *names: str) -> None:
+    """Make the server know scripts that will be posted. Who may not do that goes on without: running one loads it too."""
+    with suppress(StoreRefused):
+        for name in names:
+            line.execute_command("SCRIPT", "LOAD", source(name))
+
+
 def post(line: Line, name: str, *args: Any, then: Callable[[Any], None]) -> None:
-    """Run a script without waiting for its answer, which ``then`` gets (Line.post). The server must know the script."""
+    """Run a script without waiting for its answer, which ``then`` gets (Line.post). The server must know the script (load)."""
     line.post("EVALSHA", digest(name), 0, *args, then=then)
 
 

@@ -31,7 +31,7 @@ class NewJob(NamedTuple):
     group: str = ""
     depends_on: tuple[str, ...] = ()
     tolerant: bool = False  # failed dependencies count as met
-    new_id: bool = False  # made just now, so nothing of a former life can be anywhere
+    new_id: bool = False  # made just now: if it is there, an earlier try has stored it whose answer was lost
 
 
 class Stored(IntEnum):
@@ -50,12 +50,8 @@ def enqueue(executor: Executor, jobs: Sequence[NewJob], now: datetime) -> list[S
     """Store jobs, each wholly or not at all; one round trip for up to 500, or for all of the usual kind."""
     if not all(map(_is_usual, jobs)):
         return _enqueue_any(executor, jobs, now)
-    added = _add(executor, jobs)
-    known = [job for job, code in zip(jobs, added, strict=True) if code == 0]
-    if not known:
-        return [Stored.STORED] * len(jobs)
-    codes = iter(_enqueue_any(executor, known, now))
-    return [Stored(code) if code else next(codes) for code in added]
+    _add(executor, jobs)
+    return [Stored.STORED] * len(jobs)
 
 
 def _enqueue_any(executor: Executor, jobs: Sequence[NewJob], now: datetime) -> list[Stored]:
@@ -70,7 +66,7 @@ def _enqueue_any(executor: Executor, jobs: Sequence[NewJob], now: datetime) -> l
                 job.place,
                 int(job.due),
                 "" if job.ttl is None else job.ttl,
-                "1" if job.unique else "",
+                "1" if job.unique else "new" if job.new_id else "",
                 job.group,
             )
             args += scripts.counted(job.depends_on)
@@ -85,15 +81,16 @@ def _is_usual(job: NewJob) -> bool:
     return job.new_id and job.place in _PUSH and job.ttl is None and not (job.group or job.depends_on or job.unique)
 
 
-def _add(executor: Executor, jobs: Sequence[NewJob]) -> list[int]:
-    """By add.lua or add_many.lua; what it returns for each job. The jobs are of one queue."""
+def _add(executor: Executor, jobs: Sequence[NewJob]) -> None:
+    """By add.lua or add_many.lua. The jobs are of one queue."""
     if len(jobs) == 1:
         job = jobs[0]
         fields = chain.from_iterable(job.fields.items())
         words = (keys.QUEUES, keys.queue(job.queue), keys.job(job.id), job.id, _PUSH[job.place])
-        return [scripts.run(executor, "add", *words, *fields)]
+        scripts.run(executor, "add", *words, *fields)
+        return
     batches = (jobs[start : start + _NEW_BATCH] for start in range(0, len(jobs), _NEW_BATCH))
-    return list(chain.from_iterable(scripts.run_each(executor, "add_many", map(_add_args, batches))))
+    scripts.run_each(executor, "add_many", map(_add_args, batches))
 
 
 def _add_args(jobs: Sequence[NewJob]) -> list[Any]:
@@ -302,7 +299,7 @@ def unlock(executor: Executor, scheduler: str, queues: Sequence[str]) -> int:
 def sweep(executor: Executor, queues: Sequence[str], now: datetime, *, patience_s: int, most: int = 1000) -> list[Held]:
     """Tidy queues; returns the ids that went from an intermediate list back to the head of their queue."""
     reply = scripts.run(executor, "sweep", patience_s, most, to_date(now), *scripts.counted(list(queues)))
-    names = [item.decode() for item in reply]
+    names = [item.decode(errors="replace") for item in reply]  # only to be told
     return [Held(queue, job_id) for queue, job_id in zip(names[::2], names[1::2], strict=True)]
 
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from rqk.core import keys, moves
-from rqk.store import transitions
+from rqk.store import scripts, transitions
 from rqk.store.line import Line
 from rqk.store.transitions import Ask, Claimed, Lease, Refusal, Settlement
 from rqk.store.workers import Tally
@@ -153,6 +153,7 @@ class Ahead:
 
     def recover(self, task: Task | None) -> None:
         """The connection broke: claims may have been carried out whose answers were lost, and ends may not have been written."""
+        scripts.load(self._line, "claim", "settle")  # a server that was restarted has forgotten what is posted
         while self._asked:
             claimed = self._heart.find_claimed(self._asked[0])
             if claimed is not None:

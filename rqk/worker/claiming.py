@@ -11,17 +11,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 from rqk.core import keys
-from rqk.errors import StoreError
-from rqk.store.connect import SOCKET_TIMEOUT_S, Client, Executor
+from rqk.errors import StoreError, StoreUnavailable
+from rqk.store.connect import Client, Executor
 from rqk.store.line import Line
 from rqk.store.transitions import Held
 from rqk.worker.options import WorkerOptions
 
 BLOCK_S = 60  # then the pop is asked anew, so that a connection that died without a word is noticed
+_ANSWER_S = (
+    5.0  # a line is only read when its answer has come or has been called for; the waiting itself is a selector's
+)
 
 
 @dataclass(slots=True)
@@ -36,7 +40,7 @@ class Waiter:
     """The blocking pops of one worker."""
 
     def __init__(self, client: Client, queues: Sequence[str]) -> None:
-        self._watches = [_Watch(queue, Line(client, BLOCK_S + SOCKET_TIMEOUT_S)) for queue in queues]
+        self._watches = [_Watch(queue, Line(client, _ANSWER_S)) for queue in queues]
         self.waiting = False
 
     def arm(self) -> None:
@@ -70,10 +74,15 @@ class Waiter:
     def _read(self, watch: _Watch) -> list[Held]:
         watch.asked = False
         reply = watch.line.read()
-        return [Held(watch.queue, reply.decode())] if isinstance(reply, bytes) else []
+        with suppress(UnicodeDecodeError):  # no id: it stays in the intermediate list, and a sweep drops it there
+            return [Held(watch.queue, reply.decode())] if isinstance(reply, bytes) else []
+        return []
 
     def stop(self, executor: Executor) -> list[Held]:
-        """End all waiting; returns what was moved meanwhile. Raises StoreUnavailable, after which nothing waits either."""
+        """End all waiting; returns what was moved meanwhile. Raises StoreError, after which nothing waits either.
+
+        A connection that is dead costs a moment, and not what the others have brought.
+        """
         self.waiting = False
         held: list[Held] = []
         busy = [watch for watch in self._watches if watch.asked]
@@ -81,7 +90,8 @@ class Waiter:
             for watch in busy:
                 executor.execute_command("CLIENT", "UNBLOCK", watch.client_id)
             for watch in busy:
-                held += self._read(watch)
+                with suppress(StoreUnavailable):  # it is closed then, and opened anew by the next wait
+                    held += self._read(watch)
         except StoreError:
             self.drop()
             raise

@@ -14,7 +14,7 @@ from rqk.connections import resolve_connection
 from rqk.core import keys
 from rqk.core.call import Serializer
 from rqk.core.moves import Policy
-from rqk.core.times import parse_duration
+from rqk.core.times import LONGEST_TTL_S, parse_duration
 from rqk.errors import StoreUnavailable, WorkerSetupError
 from rqk.queue import Queue
 from rqk.serializers import ALIASES
@@ -191,6 +191,10 @@ def _check(options: WorkerOptions) -> None:
     ):
         if getattr(options, name) < least:
             raise ValueError(f"{name} must be at least {least}, not {getattr(options, name)}")
+    if options.result_ttl_s > LONGEST_TTL_S:
+        raise ValueError(
+            f"default_result_ttl is at most {LONGEST_TTL_S}, not {options.result_ttl_s}; use -1 for no end"
+        )
     if options.grace_s is not None and options.grace_s < 0:
         raise ValueError(f"grace_s cannot be negative: {options.grace_s}")
 

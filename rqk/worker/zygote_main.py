@@ -144,6 +144,7 @@ class Zygote:
         poller.register(self.sock, select.POLLIN)
         poller.register(self.wake_read, select.POLLIN)
         wake = self.wake_read.fileno()
+        sockets: list[int] = []  # they come with the first bytes of a request, whose rest may come with the next read
         while True:
             ready = poller.poll(1000 * _QUIET_S if self.unsaid else None)
             if not ready:
@@ -152,7 +153,8 @@ class Zygote:
                 if descriptor == wake:
                     self.reap()
                     continue
-                data, sockets = _receive(self.sock)
+                data, more = _receive(self.sock)
+                sockets += more
                 if not data:
                     return
                 for frame in decoder.feed(data):

@@ -217,6 +217,7 @@ def test_workers_are_listed(redis: Client) -> None:
         ({"recycle_after": 0}, "recycle_after must be at least 1"),
         ({"lease_s": 0}, "lease_s must be at least 1"),
         ({"janitor_s": 0}, "janitor_s must be at least"),
+        ({"default_result_ttl": 10**17}, "default_result_ttl is at most 31536000000"),
         ({"grace_s": -1}, "cannot be negative"),
         ({"job_memory_limit": "lots"}, "'lots' is not a size"),
     ],

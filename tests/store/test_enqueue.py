@@ -194,6 +194,26 @@ def test_a_second_try_at_an_id_made_just_now_stores_it_once(redis: Client) -> No
     assert at(redis, keys.queue("q")) == ["a"]
 
 
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("special", [{}, {"ttl": 900}, {"group": "g"}])
+def test_a_second_try_starts_no_job_again(redis: Client, count: int, special: dict[str, Any]) -> None:
+    """The answer to the first one was lost, and a worker was quick."""
+    jobs = [new(f"j{number}", new_id=True, **special) for number in range(count)]
+    transitions.enqueue(redis, jobs, WALL)
+    worker = FakeWorker(redis, "w")
+    worker.finish(worker.take("j0"))
+    assert transitions.enqueue(redis, jobs, WALL) == [Stored.STORED] * count
+    assert at(redis, keys.queue("q")) == [job.id for job in jobs[1:]]
+    assert (status(redis, "j0"), at(redis, keys.finished("q"))) == ("finished", ["j0"])
+
+
+def test_a_second_try_at_a_job_that_is_deferred_says_so(redis: Client) -> None:
+    put(redis, "parent")
+    child = new("child", depends_on=("parent",), new_id=True)
+    for _ in range(2):
+        assert transitions.enqueue(redis, [child], WALL) == [Stored.DEFERRED]
+
+
 def test_many_made_just_now_are_stored_in_order_by_few_round_trips(redis: Client) -> None:
     redis.script_flush()
     jobs = [new(f"j{number}", new_id=True, place="front" if number % 10 == 0 else "back") for number in range(1100)]

@@ -7,11 +7,11 @@ import redis as redis_py
 
 from rqk.core import keys
 from rqk.errors import StoreError, StoreFull, StoreUnavailable, WrongKeyType
-from rqk.store import queues, scripts, transitions
+from rqk.store import queues, registries, scripts, transitions
 from rqk.store.line import Line
 from rqk.store.transitions import Claimed, Refusal, Settled
 from tests.conftest import MakeServer
-from tests.store.stage import WALL, FakeWorker, at, dump, new, put
+from tests.store.stage import WALL, FakeWorker, at, dump, expire, new, put
 from tests.support.server import Server
 from tests.unit.test_keys import SCRIPTS
 
@@ -119,6 +119,21 @@ def test_work_goes_on_on_a_full_server(make_server: MakeServer) -> None:
         assert done.settled is Settled.WRITTEN
         assert isinstance(done.next, Claimed)
         assert done.next.job_id == "b"
+
+
+def test_a_full_server_takes_signs_of_life_and_moves_what_is_due(make_server: MakeServer) -> None:
+    server = make_server()
+    with server.client() as client:
+        worker = FakeWorker(client, "w")
+        put(client, "a", new("b", place="due", due=5))
+        claimed = worker.take("a")
+        expire(client, claimed)
+        client.config_set("maxmemory", "1")
+        client.config_set("maxmemory-policy", "noeviction")
+        assert worker.beat(claimed).lease == "held"
+        assert registries.expired_leases(client, ["q"], registries.server_epoch(client)) == {}
+        assert transitions.move_due(client, "w", ["q"], WALL, lock_s=10) == (1, 1, None)
+        assert at(client, keys.queue("q")) == ["b"]
 
 
 def test_any_other_error_is_one_of_ours(redis: Client) -> None:

@@ -298,3 +298,15 @@ def test_no_ghost_of_a_worker_appears(redis: Client) -> None:
 def test_counts() -> None:
     tally = Tally().plus("successful_job_count", 1.0).plus("failed_job_count", 0.5).plus("", 9.0)
     assert tally == Tally(1, 1, 1.5)
+
+
+@pytest.mark.parametrize("outcome", ["finished", "failed"])
+def test_a_lifetime_that_redis_cannot_count_leaves_no_half_of_an_end(redis: Client, outcome: str) -> None:
+    """RQ lets such a job in."""
+    put(redis, new("a", fields={"result_ttl": 10**17, "failure_ttl": 10**17}))
+    put(redis, new("b", depends_on=("a",), tolerant=True, fields={"allow_dependency_failures": True}))
+    worker = FakeWorker(redis, "w")
+    settle = worker.finish if outcome == "finished" else worker.fail
+    assert settle(worker.take("a")).settled is Settled.WRITTEN
+    assert at(redis, f"rq:{outcome}:q") == ["a"]
+    assert at(redis, keys.queue("q")) == ["b"]

@@ -9,7 +9,7 @@ import redis as redis_py
 
 from rqk.core import keys
 from rqk.core.moves import Policy
-from rqk.store import transitions, workers
+from rqk.store import queues, transitions, workers
 from rqk.store.leases import Found
 from rqk.store.transitions import Held
 from rqk.worker import upkeep
@@ -281,3 +281,28 @@ def test_an_abandoned_parent_releases_the_tolerant(redis: Client) -> None:
     expire(redis, FakeWorker(redis, "w").take("p"))
     look(redis)
     assert (status(redis, "p"), status(redis, "a")) == ("failed", "queued")
+
+
+def test_what_is_wrong_with_one_job_keeps_nobody_from_the_others(redis: Client) -> None:
+    put(redis, "a", "b", "c")
+    worker = FakeWorker(redis, "w")
+    for _ in range(3):
+        expire(redis, worker.take())
+    redis.delete(keys.job("a"))
+    redis.set(keys.job("a"), "no hash")
+    redis.hset(keys.job("b"), "rqk_deliveries", b"9" * 5000)
+    assert [(one.job_id, one.action) for one in look(redis)] == [("c", "failed")]
+
+
+def test_strange_members_keep_nobody_from_looking(redis: Client) -> None:
+    put(redis, "a")
+    expire(redis, FakeWorker(redis, "w").take())
+    redis.sadd(keys.QUEUES, "stray", b"rq:queue:\xff")
+    redis.zadd(keys.started("q"), {b"\xff": 1, b"stray": 2})
+    redis.rpush(keys.intermediate("q"), b"\xff", b"\xfe")
+    redis.hset(b"rq:job:\xfe", "status", "queued")
+    for _ in range(2):
+        look(redis)
+    assert status(redis, "a") == "failed"
+    assert redis.lrange(keys.queue("q"), 0, -1) == [b"\xfe"]
+    assert queues.names(redis) == ["q"]

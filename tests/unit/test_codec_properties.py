@@ -127,6 +127,8 @@ def test_any_hash_is_read_or_refused_with_the_fields_name(found: dict[bytes, byt
         (b"timeout", b"soon"),
         (b"created_at", b"yesterday"),
         (b"retry_intervals", b"{}"),
+        (b"retry_intervals", b"[1e999]"),
+        (b"repeat_intervals", b"[" * 100_000),
         (b"dependency_ids", b"not json"),
         (b"success_callback_timeout", b""),
     ],
@@ -136,7 +138,7 @@ def test_an_unreadable_field_is_named_with_its_value(field: bytes, raw: bytes) -
         codec.decode_job("the-job", {b"data": b"", field: raw})
     assert "the-job" in str(caught.value)
     assert repr(field.decode()) in str(caught.value)
-    assert repr(raw) in str(caught.value)
+    assert repr(raw[:60]) in str(caught.value)
 
 
 def test_webhooks_that_cannot_be_read_are_none_as_in_rq() -> None:

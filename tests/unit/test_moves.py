@@ -15,7 +15,7 @@ from rqk.core import moves
 from rqk.core.moves import DEFAULT_FAILURE_TTL, DEFAULT_RESULT_TTL, Attempt, Move, Policy
 from rqk.core.records import JobRecord, ResultType
 from rqk.core.states import MOVES, JobStatus
-from rqk.core.times import to_date, to_epoch
+from rqk.core.times import LONGEST_TTL_S, to_date, to_epoch
 
 NOW = datetime(2026, 8, 1, 12, 0, 0, 500, tzinfo=UTC)
 ATTEMPT = Attempt("e" * 32, "w1", to_epoch(NOW) - 3, to_epoch(NOW))
@@ -47,6 +47,14 @@ def exc(move: Move) -> str:
         pytest.param(60, "finished", "+60", "60", "60", id="a minute"),
         pytest.param(0, "", "", "0", "", id="0 keeps nothing"),
         pytest.param(-1, "finished", "+inf", "", "-1", id="-1 keeps it for ever"),
+        pytest.param(
+            10**17,
+            "finished",
+            f"+{LONGEST_TTL_S}",
+            str(LONGEST_TTL_S),
+            str(LONGEST_TTL_S),
+            id="more than Redis can count",
+        ),
     ],
 )
 def test_success(ttl: int | None, registry: str, score: str, job_ttl: str, result_ttl: str) -> None:
@@ -103,6 +111,14 @@ def test_the_last_repeat_is_a_plain_success() -> None:
         pytest.param(60, "failed", "+60", "60", "60", id="a minute"),
         pytest.param(0, "", "+0", "0", "0", id="0 keeps nothing"),
         pytest.param(-1, "failed", "-1", "", "", id="-1 is stored as it is, as RQ does"),
+        pytest.param(
+            10**17,
+            "failed",
+            f"+{LONGEST_TTL_S}",
+            str(LONGEST_TTL_S),
+            str(LONGEST_TTL_S),
+            id="more than Redis can count",
+        ),
     ],
 )
 @pytest.mark.parametrize("outcome", ["failed", "stopped", "too many returned retries"])

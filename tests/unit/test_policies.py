@@ -27,6 +27,14 @@ def test_an_interval_is_whole_and_not_negative(interval: Any) -> None:
         Repeat(3, interval)
 
 
+@pytest.mark.parametrize("interval", [1_800_000_000_000, [1, 10**30]])
+def test_an_interval_ends_within_ten_years(interval: Any) -> None:
+    with pytest.raises(ValueError, match="at most 315360000 of them"):
+        Retry(3, interval)
+    with pytest.raises(ValueError, match="at most 315360000 of them"):
+        Repeat(3, interval)
+
+
 @pytest.mark.parametrize("times", [0, -1])
 def test_at_least_once(times: int) -> None:
     with pytest.raises(ValueError, match=f"at least 1, not {times}"):

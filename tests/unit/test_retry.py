@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rqk.core.records import JobRecord
-from rqk.core.retry import Again, Later, Never, after_failure, after_returned_retry, next_repeat
+from rqk.core.retry import LONGEST_WAIT_S, Again, Later, Never, after_failure, after_returned_retry, next_repeat
 
 NOW = datetime(2026, 8, 1, 12, 0, 0, tzinfo=UTC)
 WAITS = st.lists(st.integers(0, 10**6), max_size=8).map(tuple)
@@ -85,3 +85,13 @@ def test_without_intervals_a_repeat_is_at_once() -> None:
     following = next_repeat(JobRecord("j", repeats_left=1), NOW)
     assert following is not None
     assert (following.when, following.left) == (Again(), 0)
+
+
+@pytest.mark.parametrize("wait", [LONGEST_WAIT_S + 1, 1_800_000_000_000, 10**30])
+def test_a_wait_beyond_any_calendar_is_ten_years(wait: int) -> None:
+    """An epoch in milliseconds, say. RQ lets such a job in."""
+    job = JobRecord("j", retries_left=1, retry_intervals=(wait,), repeats_left=1, repeat_intervals=(wait,))
+    repeat = next_repeat(job, NOW)
+    assert repeat is not None
+    whens = (after_failure(job, NOW), after_returned_retry(job, 1, (wait,), at_front=False, now=NOW), repeat.when)
+    assert whens == (later(LONGEST_WAIT_S),) * 3

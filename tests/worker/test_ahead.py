@@ -99,3 +99,16 @@ def test_cut_connections_lose_and_repeat_nothing(
     wait_until(lambda: all_done(redis, 600), 60, "all to finish")
     assert sorted(order_of(tmp_path / "notes"), key=int) == [str(number) for number in range(600)]
     assert worker.log.count("Redis answers again") >= 3
+
+
+def test_forgotten_scripts_are_missed_once(
+    redis: Client, start_worker: StartWorker, options: list[str], tmp_path: Path
+) -> None:
+    """As after a restart of Redis; a worker that never comes to rest posts its claims and waits for none."""
+    many(redis, tmp_path / "notes", 1000)
+    worker = start_worker("default", options=options, ready=False)
+    wait_until(lambda: int(redis.zcard(keys.finished("default"))) > 50, 20, "it to be in its stride")
+    redis.script_flush()
+    wait_until(lambda: all_done(redis, 1000), 60, "all to finish")
+    assert sorted(order_of(tmp_path / "notes"), key=int) == [str(number) for number in range(1000)]
+    assert worker.log.count("NOSCRIPT") == 1

@@ -303,6 +303,19 @@ def test_others_get_time_to_renew_after_an_outage(server: Server, start_worker: 
         assert held.runs == 1
 
 
+def test_a_full_redis_disturbs_no_worker(server: Server, start_worker: StartWorker, tmp_path: Path) -> None:
+    with server.client() as client:
+        worker = start_worker("default", url=server.url, options=FEVERISH)
+        held = running(client, tmp_path)
+        behind = Queue(connection=client).enqueue(jobs.add, 1)
+        client.config_set("maxmemory", "1")
+        lease = client.zrange(keys.started("default"), 0, 0, withscores=True)[0]
+        wait_until(lambda: client.zscore(keys.started("default"), lease[0]) >= lease[1] + 3, 10, "a renewed lease")
+        held.open()
+        assert (ended(held.job), ended(behind)) == ("finished", "finished")
+        assert "asking again" not in worker.log
+
+
 def test_a_worker_that_redis_forgot_registers_again(redis: Client, start_worker: StartWorker) -> None:
     worker = start_worker("default", options=["--lease", "1", "--name", "w"])
     waits(redis, worker)

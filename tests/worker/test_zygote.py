@@ -17,7 +17,7 @@ from rqk.worker import process
 from rqk.worker.children import ChildSettings
 from rqk.worker.frames import Kind, encode, send
 from rqk.worker.messages import order_fields
-from rqk.worker.zygote import Exited, ForkFailed, Ready, ZygoteHandle
+from rqk.worker.zygote import Exited, Forked, ForkFailed, Ready, ZygoteHandle
 from tests.support.processes import is_running
 from tests.support.waiting import holds_for, wait_until
 from tests.worker.stable import BIRTH, order, result, stable
@@ -28,6 +28,7 @@ def _birth(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(BIRTH, "fresh", request.param == "a new interpreter")
 
 
+_READ = 4096  # what a zygote reads at once
 PRELOAD = "tests.worker.jobs_preload"
 
 
@@ -235,6 +236,19 @@ def test_garbage_to_the_zygote_ends_it_and_the_supervisor_notices() -> None:
         keeper.wait(Ready)
         keeper.zygote.sock.send(b"not a frame at all")
         wait_until(lambda: keeper.zygote.events() or keeper.zygote.closed, what="the end of the zygote")
+
+
+@pytest.mark.parametrize("cut", [1, 5, 9])
+def test_a_request_that_comes_in_two_reads_is_one(cut: int) -> None:
+    """What lies before it fills all but some bytes of a read."""
+    with stable() as keeper:
+        keeper.wait(Ready)
+        os.kill(keeper.zygote.pid, signal.SIGSTOP)  # so that all of it lies there when it reads
+        filling = _READ - cut - len(encode(Kind.IMPORT, [b""]))
+        keeper.zygote.request_import(["x" * filling])
+        keeper.zygote.request_fork()
+        os.kill(keeper.zygote.pid, signal.SIGCONT)
+        keeper.wait(Forked).sock.close()
 
 
 def test_a_system_that_refuses_processes_is_reported() -> None:

@@ -1,17 +1,14 @@
 -- The same as add.lua for many jobs of one queue.
 -- ARGV: key of the set of queues, key of the list, then for each job: key, id, RPUSH or LPUSH, how many fields and values follow, these in turn.
--- Returns a list with one number a job: 1 done, 0 the id exists: this is a second try, whose first may have come as far as here,
--- so enqueue.lua decides.
+-- What exists is left alone, as in add.lua.
 local argv = ARGV
-local replies, ids, firsts, at = {}, { RPUSH = {}, LPUSH = {} }, {}, 3
+local ids, firsts, at = { RPUSH = {}, LPUSH = {} }, {}, 3
 while argv[at] do
-  local new = call('EXISTS', argv[at]) == 0
-  if new then
+  if call('EXISTS', argv[at]) == 0 then
     local pushed = ids[argv[at + 2]]
     pushed[#pushed + 1] = argv[at + 1]
     firsts[#firsts + 1] = at
   end
-  replies[#replies + 1] = new and 1 or 0
   at = at + 4 + argv[at + 3]
 end
 for push, pushed in pairs(ids) do
@@ -21,4 +18,3 @@ for _, first in ipairs(firsts) do
   call('HSET', argv[first], unpack(argv, first + 4, first + 3 + argv[first + 3]))
 end
 if #firsts > 0 then call('SADD', argv[1], argv[2]) end
-return replies

@@ -7,8 +7,8 @@ local id, ex, q, worked = arg(), arg(), arg(), arg()
 local known = call('HEXISTS', K.worker .. w, 'birth')
 local held, exists = -1, 1
 if known == 1 then
+  call('EXPIRE', K.worker .. w, ttl)  -- first: it needs no memory, and once something is written a full server lets the rest pass
   call('HSET', K.worker .. w, 'last_heartbeat', date, 'state', state)
-  call('EXPIRE', K.worker .. w, ttl)
   tally(w, successes, failures, worked_before)
 end
 if id ~= '' then

@@ -7,7 +7,6 @@ for _, q in ipairs(list_arg()) do
   local owner = call('GET', K.scheduler_lock .. q)
   if not owner or owner == me then
     owned = owned + 1
-    call('SET', K.scheduler_lock .. q, me, 'EX', ttl)
     for _, id in ipairs(call('ZRANGEBYSCORE', K.scheduled .. q, '-inf', NOW, 'LIMIT', 0, most)) do
       call('ZREM', K.scheduled .. q, id)
       local job = call('HMGET', K.job .. id, 'data', 'status', 'enqueue_at_front', 'enqueue_at_front_on_retry', 'ended_at')
@@ -16,6 +15,7 @@ for _, q in ipairs(list_arg()) do
         moved = moved + 1
       end
     end
+    call('SET', K.scheduler_lock .. q, me, 'EX', ttl)  -- last: what is due makes no new memory necessary, this does
     local first = call('ZRANGE', K.scheduled .. q, 0, 0, 'WITHSCORES')
     if first[2] and (soonest < 0 or tonumber(first[2]) < soonest) then soonest = tonumber(first[2]) end
   end

@@ -1,7 +1,7 @@
 -- Store jobs and put them where they belong, each wholly or not at all.
--- ARGV: date, number of jobs, then for each: id, queue, place ('back', 'front', 'due', 'defer', 'nowhere'), due epoch, ttl ('' or seconds), '1' if unique,
+-- ARGV: date, number of jobs, then for each: id, queue, place ('back', 'front', 'due', 'defer', 'nowhere'), due epoch, ttl ('' or seconds), '1' if unique or 'new' if made just now,
 --   group ('' or name), count + dependency ids, '1' if failed dependencies are tolerated, count + field/value pairs.
--- Returns a list with one number a job: 1 stored, 0 a job of that id exists (unique), 2 deferred.
+-- Returns a list with one number a job: 1 stored, 0 a job of that id exists (unique), 2 deferred. A job made just now that exists was stored by an earlier try.
 local date = arg()
 local replies = {}
 
@@ -23,8 +23,8 @@ end
 for n = 1, number_arg() do
   local id, q, place, due, ttl, unique, group = arg(), arg(), arg(), arg(), arg(), arg(), arg()
   local parents, tolerant, fields = list_arg(), arg() == '1', list_arg()
-  if unique == '1' and call('EXISTS', K.job .. id) == 1 then
-    replies[n] = 0
+  if unique ~= '' and call('EXISTS', K.job .. id) == 1 then
+    replies[n] = unique == '1' and 0 or call('HGET', K.job .. id, 'status') == 'deferred' and 2 or 1
   else
     forget(id)
     replies[n] = 1
