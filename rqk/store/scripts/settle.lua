@@ -30,12 +30,21 @@ local function settle()
   local was = call('HMGET', job, 'status', 'created_at', 'rate_limit_key', 'ttl', 'dependency_ids', 'dependency_id')
   if not was[2] then return 2 end
   if was[1] ~= expected then
-    if was[1] ~= 'canceled' then return 3 end
-    if place ~= '' then
+    if was[1] ~= 'canceled' then
+      -- Whoever saves a whole job writes the status that he knew, so a status alone says little: only a job that is where its status says has a new life.
+      local home, status_now = call('HGET', job, 'origin'), was[1] or ''
+      if not home or home == '' then home = q end
+      if call('LPOS', K.queue .. home, id) or (w ~= '' and call('LPOS', K.queue .. home .. K.intermediate_suffix, id)) then return 3 end
+      if status_now == 'started' and is_running(id, home) then return 3 end
+      local registry_now = ({ scheduled = 'scheduled', deferred = 'deferred', ready_to_enqueue = 'ready', finished = 'finished', failed = 'failed', stopped = 'failed' })[status_now]
+      if registry_now and call('ZSCORE', K[registry_now] .. home, id) then return 3 end
+      if status_now == 'rate_limited' and call('ZSCORE', K.rl .. (was[3] or '') .. ':rate_limited', id) then return 3 end
+    elseif place ~= '' then
       free_slot(id, was[3], date)
       return 4
+    else
+      call('ZREM', K.canceled .. q, id)
     end
-    call('ZREM', K.canceled .. q, id)
   end
   if expected == 'queued' and call('LPOS', K.queue .. q, id) then return 3 end
   if w == '' then call('LREM', K.queue .. q .. K.intermediate_suffix, 0, id) end  -- our own claims leave nothing there
