@@ -67,7 +67,7 @@ local function settle()
     call('SADD', K.queues, K.queue .. q)
     push(id, q, place == 'front')
   end
-  if place ~= '' and (tonumber(was[4] or '') or 0) > 0 then expire_job(id, was[4]) end
+  if place ~= '' and (tonumber(was[4] or '') or 0) > 0 and (expected == 'started' or was[1] == 'started') then expire_job(id, was[4]) end  -- a start took its end away
   if job_ttl == '0' then
     local group = call('HGET', job, 'group_id')
     if group and group ~= '' then call('SREM', K.group .. group, id) end
@@ -82,8 +82,10 @@ end
 
 local code = settle()
 local begun = next_id ~= ''
-if begun and call('ZSCORE', K.wip .. next_q, next_id .. ':' .. next_ex) and call('HGET', K.job .. next_id, 'status') == 'queued' then
-  begin(next_id, w, date, true)
+if begun and call('ZSCORE', K.wip .. next_q, next_id .. ':' .. next_ex) then
+  local is = call('HGET', K.job .. next_id, 'status')
+  if is == 'queued' then begin(next_id, w, date, true)
+  elseif is == 'canceled' then end_execution(next_id, next_ex, next_q, w) end  -- in time: nothing it does counts
 end
 local reply = go_on and claim() or { 0 }
 local has_job = begun or reply[1] == 1
