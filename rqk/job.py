@@ -285,7 +285,7 @@ class Job(StoredJob):
 
     # Acting
     def save(self) -> None:
-        """Store all fields of a job that is not in a queue yet."""
+        """Store all fields as this object knows them, its status too; save_meta() stores the dictionary alone."""
         if self._meta:
             self.record = self.record._replace(meta_raw=dump_meta(self._meta, self.serializer))
         jobs.write(self._client, self.id, encode_job(self.record))

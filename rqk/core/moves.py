@@ -193,6 +193,11 @@ def put_back(now: datetime, *, deliveries: int | None = None) -> Move:
     return Move(JobStatus.QUEUED, fields, place="front", frees_slot=False)
 
 
+def never_started() -> Move:
+    """Back to the head of its queue, where it waits on as before: no date and no time to live begins again."""
+    return Move(JobStatus.QUEUED, place="front", frees_slot=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """What becomes of a job whose worker died."""

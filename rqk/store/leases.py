@@ -43,8 +43,8 @@ def end_lease(
         job = decode_job(job_id, fields)
     except UnreadableJob:
         job = JobRecord(id=job_id, status=JobStatus.STARTED, origin=queue)
-    never_started = job.status is JobStatus.QUEUED
-    move: Move = moves.put_back(now) if never_started else moves.abandoned(job, execution_id, policy, now, reason)
+    never_started = fields.get(b"status") == b"queued"  # as it stands there, whatever else cannot be read
+    move: Move = moves.never_started() if never_started else moves.abandoned(job, execution_id, policy, now, reason)
     attempt = Lease(job_id, execution_id, queue, never_started=never_started, expired_only=expired_only)
     settled = transitions.settle(client, attempt, move, now).settled
     if settled is Settled.LEASE_LOST:

@@ -145,10 +145,9 @@ class Ahead:
         self._line.collect()  # what is under way may bring more
         while self._held:
             last = self._held[-1]  # so that the one that came first is the first again
-            status = self._line.execute_command("HGET", keys.job(last.job_id), "status")
-            lease = _lease(last)._replace(never_started=status == b"queued")
-            now = self._clock()
-            transitions.settle(self._line, lease, moves.put_back(now), now)
+            waits = self._line.execute_command("HGET", keys.job(last.job_id), "status") == b"queued"
+            lease, now = _lease(last)._replace(never_started=waits), self._clock()
+            transitions.settle(self._line, lease, moves.never_started() if waits else moves.put_back(now), now)
             self._held.pop()
 
     def recover(self, task: Task | None) -> None:

@@ -38,6 +38,7 @@ from rqk.worker.messages import Mode, Order, Outcome, RetryWish
 from rqk.worker.settings import set_job_environment
 
 if TYPE_CHECKING:
+    from rqk.core.records import JobRecord
     from rqk.job import Job
 
 UNREADABLE_FUNC = "<DeserializationError>"  # RQ's name for a call that could not be read
@@ -73,22 +74,33 @@ class TheJob:
     fifths of what a horse would otherwise have to inherit.
     """
 
-    def __init__(self, order: Order, tools: Tools) -> None:
+    def __init__(self, order: Order, tools: Tools, began_at: float) -> None:
         self._order = order
         self._tools = tools
+        self._began_at = began_at
         self._made: Job | None = None
 
     def __call__(self) -> Job:
         """The job; the same one each time."""
         if self._made is None:
-            from rqk.core.codec import decode_job
             from rqk.job import Job
 
-            record = decode_job(self._order.job_id, self._order.fields)
             self._made = Job.from_record(
-                record, serializer=self._tools.serializer, connection_factory=self._tools.connect
+                self._record(), serializer=self._tools.serializer, connection_factory=self._tools.connect
             )
         return self._made
+
+    def _record(self) -> JobRecord:
+        """The record as Redis has it now: what the order brings is from before the start, and save() writes all of it."""
+        from rqk.core.codec import decode_job
+        from rqk.core.states import JobStatus
+        from rqk.core.times import from_epoch
+
+        order, began = self._order, from_epoch(self._began_at)
+        record = decode_job(order.job_id, order.fields)
+        if order.mode is Mode.PERFORM:
+            record = record._replace(started_at=began)
+        return record._replace(status=JobStatus.STARTED, worker_name=order.worker_name, last_heartbeat=began)
 
 
 class SoftLimit:
@@ -157,11 +169,11 @@ class _Work:
     def __init__(self, order: Order, tools: Tools) -> None:
         self.order = order
         self.tools = tools
-        self.job = TheJob(order, tools)
+        self.started_at = time.time()
+        self.job = TheJob(order, tools, self.started_at)
         self.prepared = False
         self.func = ""
         self.note: str | None = None
-        self.started_at = time.time()
         self.limit = SoftLimit(order.timeout_s, tools.raise_again_s)
 
     def prepare(self) -> None:

@@ -62,7 +62,7 @@ class Report:
         extra = _end_extra(task, end, outcome)
         if settled is Settled.LEASE_LOST:
             log.warning(
-                "%s: job %s: its lease was lost, another worker has judged it; this outcome (%s) is not written",
+                "%s: job %s: its lease was lost (another worker has judged it, or it was canceled before it began); this outcome (%s) is not written",
                 *(task.queue, task.id, end.outcome),
                 extra=extra,
             )

@@ -10,7 +10,7 @@ from typing import Literal
 from rqk.core.moves import Attempt
 from rqk.core.payload import peek_func_name
 from rqk.core.records import JobRecord
-from rqk.core.times import from_date, to_epoch
+from rqk.core.times import from_date, to_date, to_epoch
 from rqk.core.verdict import Verdict
 from rqk.store.transitions import Claimed, Lease
 from rqk.store.workers import Running
@@ -128,8 +128,10 @@ class Task:
 
     def order(self) -> Order:
         """What the horse gets: the job itself, or after a death the callback that the first horse could not run."""
-        claimed = self.claimed
+        claimed, fields = self.claimed, self.claimed.fields
         timeout = self.timeout_s
+        if self.callback is not None:
+            fields = {**fields, b"started_at": to_date(self.started).encode()}
         if self.callback is Mode.FAILURE_CALLBACK:
             timeout = float(self.job.failure_callback_timeout or 60)
         elif self.callback is Mode.STOPPED_CALLBACK:
@@ -140,7 +142,7 @@ class Task:
             claimed.queue,
             self.worker,
             timeout,
-            claimed.fields,
+            fields,
             self.callback or Mode.PERFORM,
             self.verdict.outcome if self.verdict else "",
             self.verdict.text if self.verdict else "",

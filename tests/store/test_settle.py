@@ -222,6 +222,54 @@ def test_a_job_canceled_while_it_ran_does_not_run_again(redis: Client, how: str)
     assert no_trace(redis)
 
 
+@pytest.mark.parametrize(
+    "known", ["created", "queued", "scheduled", "deferred", "rate_limited", "finished", "failed", "stopped"]
+)
+@pytest.mark.parametrize("how", ["finished", "retried"])
+def test_a_status_that_somebody_saved_meanwhile_does_not_cost_the_outcome(redis: Client, known: str, how: str) -> None:
+    """save() writes the whole job as its caller knew it; the job is nowhere but in our hands."""
+    put(redis, new("a", fields={"retries_left": 1, "ttl": 70}))
+    worker = FakeWorker(redis, "w")
+    claimed = worker.take("a")
+    redis.hset(keys.job("a"), mapping={"status": known, "worker_name": ""})
+    done = worker.finish(claimed) if how == "finished" else worker.fail(claimed)
+    assert done.settled is Settled.WRITTEN
+    wanted = ("finished", [], ["a"]) if how == "finished" else ("queued", ["a"], [])
+    assert (status(redis, "a"), at(redis, keys.queue("q")), at(redis, keys.finished("q"))) == wanted
+    assert how == "finished" or int(redis.ttl(keys.job("a"))) in (69, 70), "a waiting job has its time to live again"
+    assert no_trace(redis)
+
+
+@pytest.mark.parametrize(
+    ("key", "becomes", "origin"),
+    [
+        pytest.param(keys.queue("q"), "queued", "q", id="list"),
+        pytest.param(keys.queue("other"), "queued", "other", id="list of another queue"),
+        pytest.param(keys.queue("q"), "created", "q", id="list, by one who sets no status"),
+        pytest.param(keys.intermediate("q"), "queued", "q", id="already popped by another worker"),
+        pytest.param(keys.scheduled("q"), "scheduled", "q", id="scheduled"),
+        pytest.param(keys.deferred("other"), "deferred", "other", id="deferred"),
+        pytest.param("rq:rl:k:rate_limited", "rate_limited", "q", id="rate limited"),
+        pytest.param(keys.failed("q"), "failed", "q", id="judged by another"),
+    ],
+)
+def test_a_job_that_others_enqueued_anew_keeps_its_new_place(
+    redis: Client, key: str, becomes: str, origin: str
+) -> None:
+    """As RQ's client does it, which knows nothing of leases."""
+    put(redis, "a")
+    worker = FakeWorker(redis, "w")
+    claimed = worker.take("a")
+    redis.hset(keys.job("a"), mapping={"status": becomes, "origin": origin, "rate_limit_key": "k"})
+    if key in (keys.queue("q"), keys.queue("other"), keys.intermediate("q")):
+        redis.rpush(key, "a")
+    else:
+        redis.zadd(key, {"a": 5})
+    assert worker.finish(claimed).settled is Settled.ENQUEUED_ANEW
+    assert (status(redis, "a"), at(redis, key), at(redis, keys.finished("q"))) == (becomes, ["a"], [])
+    assert no_trace(redis)
+
+
 # Going on in the same step
 def test_the_next_job_comes_with_the_answer(redis: Client) -> None:
     put(redis, "a", "b")

@@ -9,7 +9,7 @@ from rqk.core import keys, moves
 from rqk.core.codec import decode_job
 from rqk.core.moves import Attempt, Policy
 from rqk.store import leases, results, transitions
-from rqk.store.transitions import Lease, Settled
+from rqk.store.transitions import Claimed, Lease, Settled
 from tests.store.stage import WALL, FakeWorker, at, expire, new, no_trace, put, status
 
 Client = redis_py.Redis
@@ -59,6 +59,21 @@ def test_an_abandoned_job_that_cannot_be_read_fails(redis: Client) -> None:
     assert found is not None
     assert no_trace(redis)
     assert status(redis, "a") in ("failed", "queued")
+
+
+def test_a_job_ahead_that_cannot_be_read_goes_back_too(redis: Client) -> None:
+    """A worker runs what we cannot read, such as a timeout of half a second."""
+    put(redis, "a", "b")
+    redis.hset(keys.job("a"), "timeout", "0.5")
+    worker = FakeWorker(redis, "w")
+    claimed = transitions.claim(redis, worker.ask()._replace(ahead=True))
+    assert isinstance(claimed, Claimed)
+    expire(redis, claimed)
+    found = leases.end_lease(redis, "q", keys.lease("a", claimed.execution_id), Policy(), WALL)
+    assert found is not None
+    assert found.action == "returned"
+    assert (status(redis, "a"), at(redis, keys.queue("q"))) == ("queued", ["a", "b"])
+    assert no_trace(redis)
 
 
 def test_deliveries_are_bounded(redis: Client) -> None:

@@ -332,6 +332,49 @@ def test_waiting_for_a_result_with_their_client(rq: RealRq, start_worker: StartW
     assert value == 3
 
 
+def test_a_job_of_theirs_that_saves_itself(rq: RealRq, our_burst: OurBurst, tmp_path: Path) -> None:
+    notes = str(tmp_path / "notes")
+    job_id = rq.enqueue("tests.worker.jobs_live.save_and_wait", "save", notes, "", options="meta={'kept': 1}")
+    log = our_burst(options=("--name", "saver"))
+    seen = rq.job(job_id)
+    assert (seen["status"], seen["value"]["status"], seen["worker"]) == ("finished", "started", "saver")
+    assert seen["meta"] == {"kept": 1, "progress": 50}
+    assert rq.registry("Finished") == [job_id]
+    assert "is not written" not in log
+
+
+def test_a_job_that_their_client_saves_while_it_runs(rq: RealRq, start_worker: StartWorker, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    start_worker("default")
+    job_id = rq.run(
+        "import time\n"
+        "job = Queue(connection=connection).enqueue('tests.support.jobs.wait_for_file', gate)\n"
+        "seen = Job.fetch(job.id, connection=connection)\n"
+        "while seen.get_status() != 'started': time.sleep(0.01)\n"
+        "job.meta['note'] = 1\n"
+        "job.save()\n"
+        "result = job.id",
+        gate=str(gate),
+    )
+    assert rq.status(job_id) == "queued", "it writes what it knew"
+    gate.touch()
+    wait_until(lambda: rq.status(job_id) == "finished", 20, "the job to finish")
+    assert rq.job(job_id)["value"] == str(gate)
+
+
+def test_a_job_that_is_saved_and_pushed_by_hand(rq: RealRq, our_burst: OurBurst, redis: redis_py.Redis) -> None:
+    made = rq.run(
+        "made = [Job.create('tests.support.jobs.add', (n,), connection=connection, origin='default') for n in range(60)]\n"
+        "for job in made: job.save()\n"
+        "result = [job.id for job in made]"
+    )
+    redis.sadd("rq:queues", "rq:queue:default")
+    redis.rpush("rq:queue:default", *made)
+    our_burst()
+    assert {rq.status(job_id) for job_id in made} == {"finished"}
+    assert [rq.job(job_id)["value"] for job_id in made] == list(range(60))
+
+
 def test_a_job_in_progress_as_their_client_sees_it(
     rq: RealRq, start_worker: StartWorker, redis: redis_py.Redis, tmp_path: Path
 ) -> None:

@@ -41,6 +41,16 @@ def divide(left: int, right: int) -> float:
     return left / right
 
 
+def itself() -> list[Any]:
+    """Tell what the job is told of itself."""
+    job = get_current_job()
+    assert job is not None
+    assert job.started_at is not None
+    assert job.last_heartbeat is not None
+    times = job.started_at.timestamp(), job.last_heartbeat.timestamp()
+    return [str(job.get_status(refresh=False)), job.worker_name, *times]
+
+
 def whoami() -> dict[str, Any]:
     """Tell what a job can see of its surroundings."""
     job = get_current_job()

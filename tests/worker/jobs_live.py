@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+from typing import Any, NoReturn
 
 import psutil
 
+from rqk import get_current_job
 from tests.support.jobs import note, wait_for_file
 
 
@@ -16,6 +18,47 @@ def note_wait_note(notes: str, gate: str) -> None:
     note(notes, "begin")
     wait_for_file(gate)
     note(notes, "end")
+
+
+def itself() -> dict[str, str]:
+    """What the job that runs here is told of itself, without asking Redis."""
+    job = get_current_job()
+    assert job is not None
+    found = {name: getattr(job, name) for name in ("worker_name", "started_at", "last_heartbeat", "enqueued_at")}
+    return {"status": job.get_status(refresh=False), **{name: str(value or "") for name, value in found.items()}}
+
+
+def save_and_wait(how: str, notes: str, gate: str) -> dict[str, str]:
+    """Change the meta, store it in one of the ways there are, then wait for a file."""
+    job = get_current_job()
+    assert job is not None
+    job.meta["progress"] = 50
+    if how == "save, changed afterwards":
+        job.save()
+        job.refresh()
+        job.meta["progress"] = 50
+    if how == "save_meta":
+        job.save_meta()
+    else:
+        job.save()
+    note(notes, how)
+    if gate:
+        wait_for_file(gate)
+    job.refresh()
+    return {"status": job.get_status(refresh=False), "progress": str(job.meta["progress"]), "how": how}
+
+
+def save_and_fail(notes: str) -> NoReturn:
+    """Store the whole job, then raise."""
+    save_and_wait("save", notes, "")
+    raise ValueError("on purpose")
+
+
+def saving_callback(job: Any, connection: Any, *rest: Any) -> None:
+    """A callback that stores the whole job, and leaves what it is told of it."""
+    connection.rpush("test:callbacks", f"{job.get_status(refresh=False)} {job.worker_name} {bool(job.started_at)}")
+    job.meta["told"] = True
+    job.save()
 
 
 def native_sleep(seconds: int) -> None:

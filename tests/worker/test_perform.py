@@ -44,6 +44,20 @@ def test_a_result() -> None:
     assert began <= outcome.started_at <= outcome.ended_at <= time.time()
 
 
+def test_the_job_is_told_that_it_has_started() -> None:
+    began = time.time()
+    told = result(run(order("itself", status="queued", started_at="2026-08-01T00:00:00.000000Z", worker_name="former")))
+    assert told[:2] == ["started", "worker-1"]
+    assert began <= told[2] == told[3] <= time.time()
+
+
+def test_the_job_is_made_only_for_those_who_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(performing.TheJob, "__call__", lambda self: made.append("made"))
+    assert result(run(order("add", 1))) == 2
+    assert made == []
+
+
 @pytest.mark.parametrize(
     ("func", "args", "wanted"),
     [

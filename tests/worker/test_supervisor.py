@@ -13,6 +13,7 @@ import pytest
 import redis as redis_py
 
 from rqk import Job, Queue, Repeat, Retry
+from rqk.command import send_stop_job_command
 from rqk.core import keys
 from rqk.core.commands import Command
 from rqk.store import queues, workers
@@ -212,6 +213,81 @@ def test_stop_job(redis: Client, start_worker: StartWorker, tmp_path: Path) -> N
     assert held.runs == 1
     assert ended(Queue(connection=redis).enqueue(jobs.add, 1)) == "finished"
     assert worker.alive
+
+
+# A job and its own record
+def test_a_job_knows_that_it_runs_and_where(redis: Client, start_worker: StartWorker) -> None:
+    job = Queue(connection=redis).enqueue(jobs_live.itself)
+    start_worker("default", options=["--name", "w", "--burst"], ready=False).wait()
+    told = job.return_value()
+    job.refresh()
+    assert (told["status"], told["worker_name"]) == ("started", "w")
+    assert told["enqueued_at"] <= told["started_at"] == told["last_heartbeat"] <= str(job.ended_at)
+
+
+@pytest.mark.parametrize("how", ["save", "save_meta", "save, changed afterwards"])
+def test_a_job_that_saves_itself_ends_as_any_other(
+    redis: Client, start_worker: StartWorker, tmp_path: Path, how: str
+) -> None:
+    worker = start_worker("default", options=["--name", "w"], ready=False)
+    queue, notes, gate = Queue(connection=redis), tmp_path / "notes", tmp_path / "gate"
+    job = queue.enqueue(jobs_live.save_and_wait, how, str(notes), str(gate))
+    wait_until(lambda: notes.exists(), 20, "the job to save itself")
+    job.refresh()
+    assert (job.get_status(refresh=False), job.worker_name, job.meta) == ("started", "w", {"progress": 50})
+    gate.touch()
+    assert ended(job) == "finished"
+    assert job.return_value() == {"status": "started", "progress": "50", "how": how}
+    job.refresh()
+    assert job.meta == {"progress": 50}
+    assert job in queue.finished_job_registry
+    assert "is not written" not in worker.log
+
+
+def test_a_job_that_saves_itself_can_be_stopped(redis: Client, start_worker: StartWorker, tmp_path: Path) -> None:
+    start_worker("default", options=["--name", "w"], ready=False)
+    queue, notes, gate = Queue(connection=redis), tmp_path / "notes", tmp_path / "gate"
+    saving = {"on_stopped": jobs_live.saving_callback}
+    job = queue.enqueue(jobs_live.save_and_wait, args=("save", str(notes), str(gate)), **saving)
+    wait_until(lambda: notes.exists(), 20, "the job to save itself")
+    listens(redis, "w")
+    send_stop_job_command(redis, job.id)
+    assert ended(job) == "stopped"
+    job.refresh()
+    assert redis.lrange("test:callbacks", 0, -1) == [b"started w True"]
+    assert (job.meta["told"], job.exc_info) == (True, "Job stopped by user, work-horse terminated.")
+    assert job in queue.failed_job_registry
+
+
+@pytest.mark.parametrize("how", ["fails", "is killed"])
+def test_a_job_that_saves_itself_is_tried_again(
+    redis: Client, start_worker: StartWorker, tmp_path: Path, how: str
+) -> None:
+    queue, notes = Queue(connection=redis), tmp_path / "notes"
+    saving = {"retry": Retry(1), "on_failure": jobs_live.saving_callback}
+    if how == "fails":
+        job = queue.enqueue(jobs_live.save_and_fail, args=(str(notes),), **saving)
+    else:
+        job = queue.enqueue(jobs.kill_self, **saving)
+    start_worker("default", options=["--name", "w", "--burst"], ready=False).wait()
+    job.refresh()
+    assert (job.get_status(), job.retries_left, job.meta["told"]) == ("failed", 0, True)
+    assert redis.lrange("test:callbacks", 0, -1) == [b"started w True"] * 2
+    assert how != "fails" or order_of(notes) == ["save", "save"]
+    assert job in queue.failed_job_registry
+
+
+def test_what_others_save_while_a_job_runs_does_not_cost_its_outcome(
+    redis: Client, start_worker: StartWorker, tmp_path: Path
+) -> None:
+    start_worker("default")
+    held = running(redis, tmp_path)
+    held.job.meta["seen"] = True
+    held.job.save()  # its status is that of the enqueue
+    held.open()
+    assert ended(held.job) == "finished"
+    assert held.job.return_value() == "run"
+    assert held.runs == 1
 
 
 def test_junk_on_the_channel(redis: Client, start_worker: StartWorker, tmp_path: Path) -> None:

@@ -193,7 +193,8 @@ local function claim()
           call('LPUSH', K.queue .. q, id)
           error(problem, 0)
         end
-        if not ahead then begin(id, w, date) end
+        if not ahead then begin(id, w, date)
+        elseif status ~= 'queued' then call('HSET', K.job .. id, 'status', 'queued') end  -- as some producers leave it (created): it tells that it has not begun
         return { 1, id, home, job }
       end
     end

@@ -30,12 +30,21 @@ local function settle()
   local was = call('HMGET', job, 'status', 'created_at', 'rate_limit_key', 'ttl', 'dependency_ids', 'dependency_id')
   if not was[2] then return 2 end
   if was[1] ~= expected then
-    if was[1] ~= 'canceled' then return 3 end
-    if place ~= '' then
+    if was[1] ~= 'canceled' then
+      -- Whoever saves a whole job writes the status that he knew, so a status alone says little: only a job that is where its status says has a new life.
+      local home, status_now = call('HGET', job, 'origin'), was[1] or ''
+      if not home or home == '' then home = q end
+      if call('LPOS', K.queue .. home, id) or (w ~= '' and call('LPOS', K.queue .. home .. K.intermediate_suffix, id)) then return 3 end
+      if status_now == 'started' and is_running(id, home) then return 3 end
+      local registry_now = ({ scheduled = 'scheduled', deferred = 'deferred', ready_to_enqueue = 'ready', finished = 'finished', failed = 'failed', stopped = 'failed' })[status_now]
+      if registry_now and call('ZSCORE', K[registry_now] .. home, id) then return 3 end
+      if status_now == 'rate_limited' and call('ZSCORE', K.rl .. (was[3] or '') .. ':rate_limited', id) then return 3 end
+    elseif place ~= '' then
       free_slot(id, was[3], date)
       return 4
+    else
+      call('ZREM', K.canceled .. q, id)
     end
-    call('ZREM', K.canceled .. q, id)
   end
   if expected == 'queued' and call('LPOS', K.queue .. q, id) then return 3 end
   if w == '' then call('LREM', K.queue .. q .. K.intermediate_suffix, 0, id) end  -- our own claims leave nothing there
@@ -58,7 +67,7 @@ local function settle()
     call('SADD', K.queues, K.queue .. q)
     push(id, q, place == 'front')
   end
-  if place ~= '' and (tonumber(was[4] or '') or 0) > 0 then expire_job(id, was[4]) end
+  if place ~= '' and (tonumber(was[4] or '') or 0) > 0 and (expected == 'started' or was[1] == 'started') then expire_job(id, was[4]) end  -- a start took its end away
   if job_ttl == '0' then
     local group = call('HGET', job, 'group_id')
     if group and group ~= '' then call('SREM', K.group .. group, id) end
@@ -73,8 +82,10 @@ end
 
 local code = settle()
 local begun = next_id ~= ''
-if begun and call('ZSCORE', K.wip .. next_q, next_id .. ':' .. next_ex) and call('HGET', K.job .. next_id, 'status') == 'queued' then
-  begin(next_id, w, date, true)
+if begun and call('ZSCORE', K.wip .. next_q, next_id .. ':' .. next_ex) then
+  local is = call('HGET', K.job .. next_id, 'status')
+  if is == 'queued' then begin(next_id, w, date, true)
+  elseif is == 'canceled' then end_execution(next_id, next_ex, next_q, w) end  -- in time: nothing it does counts
 end
 local reply = go_on and claim() or { 0 }
 local has_job = begun or reply[1] == 1
