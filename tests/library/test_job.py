@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from rqk.execution import Execution
 from rqk.registry import StartedJobRegistry
 from tests.store.stage import FakeWorker
 from tests.support.jobs import add
+from tests.support.server import Server
 
 Client = redis_py.Redis
 
@@ -76,6 +79,35 @@ def test_results(queue: Queue, worker: FakeWorker) -> None:
 
 def test_waiting_for_a_result_in_vain(queue: Queue) -> None:
     assert queue.enqueue(add, 1).latest_result(timeout=0.05) is None
+
+
+def _own_client(valkey: Server, **options: Any) -> Client:
+    return redis_py.Redis(port=valkey.port, **options)
+
+
+def _own_pool(valkey: Server, **options: Any) -> Client:
+    return redis_py.Redis(connection_pool=redis_py.ConnectionPool(port=valkey.port, **options))
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "wait_s"),
+    [
+        pytest.param(_own_client, {}, 5.5, id="redis-py's default"),
+        pytest.param(_own_pool, {}, 5.5, id="redis-py's default of a pool"),
+        pytest.param(_own_client, {"socket_timeout": 1}, 1.5, id="a short one"),
+        pytest.param(_own_client, {"socket_timeout": None}, 0.1, id="none"),
+        pytest.param(_own_client, {"socket_timeout": 1, "single_connection_client": True}, 1.5, id="one connection"),
+    ],
+)
+def test_waiting_longer_than_the_clients_own_time_out(
+    redis: Client, valkey: Server, make: Callable[..., Client], options: dict[str, Any], wait_s: float
+) -> None:
+    """A block as long as the time-out would end in it, again and again, until the server is given up."""
+    with make(valkey, **options) as client:
+        job = Queue(connection=client).enqueue(add, 1)
+        began = time.monotonic()
+        assert job.latest_result(timeout=wait_s) is None
+        assert wait_s <= time.monotonic() - began < wait_s + 1
 
 
 def test_a_result_of_another_serializer(queue: Queue, worker: FakeWorker, redis: Client) -> None:
