@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -196,6 +197,11 @@ def _check(options: WorkerOptions) -> None:
 
 
 def _run(client: Client, options: WorkerOptions) -> bool:
+    if threading.current_thread() is not threading.main_thread():
+        raise WorkerSetupError(
+            "a worker must run in the main thread of its process, the only one that hears signals; "
+            "start it in a process of its own, such as multiprocessing.Process"
+        )
     report = Report(describe=options.log_job_description)
     url = options.fresh_url
     connect: Any = ByUrl(url) if url is not None else lambda: client
@@ -211,16 +217,17 @@ def _run(client: Client, options: WorkerOptions) -> bool:
     stable = Stable(children)
     stable.start()  # before any thread, signal handler or connection of ours exists
     stop = StopRequests(clock.monotonic)
-    stop.install()
     runner = Runner(stable, options, report)
     supervisor = Supervisor(client, options, runner, report, stop)
     runner.open_now = lambda: _open_things(supervisor, stop)
     try:
+        stop.install()
         if isinstance(options.serializer, str) and options.serializer not in ALIASES:
             # Whether it is there shows in the zygote only, and nothing else should be said before.
             runner.hear_of_preload(clock.monotonic() + _SERIALIZER_S, stop)
             _check_hope(runner)
-        _greet(client, options)
+        if not _greet(client, options, stop):
+            return False
         supervisor.heart.birth()
         _open_endpoint(supervisor, report)
         log.info("*** Listening on %s...", ", ".join(options.queues))
@@ -242,20 +249,24 @@ def _check_hope(runner: Runner) -> None:
         raise WorkerSetupError(runner.hopeless)
 
 
-def _greet(client: Client, options: WorkerOptions) -> None:
-    """Say who we are; wait for Redis if told to."""
+def _greet(client: Client, options: WorkerOptions, stop: StopRequests) -> bool:
+    """Say who we are; wait for Redis if told to. Returns whether it is there: False if asked to stop before."""
     log.info("Worker %s: started with PID %d, rqk %s, %s", options.name, os.getpid(), __version__, describe(client))
     until = clock.monotonic() + options.wait_for_redis_s
     while True:
         line = Line(client)
         try:
             check_server(line, describe(client))
-            return
+            return True
         except StoreUnavailable as error:
-            if clock.monotonic() >= until:
-                raise
-            log.warning("%s; asking again in 1 s", error)
-            clock.pause(1.0)
+            if stop.asked == 0:
+                if clock.monotonic() >= until:
+                    raise
+                log.warning("%s; asking again in 1 s", error)
+                stop.wait(1.0)
+            if stop.asked:
+                log.info("Shut down requested before Redis answered")
+                return False
         finally:
             line.close()
 
