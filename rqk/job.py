@@ -9,7 +9,6 @@ from rqk import clock
 from rqk.connections import resolve_connection
 from rqk.core import keys
 from rqk.core.call import Call, Serializer
-from rqk.core.codec import encode_job
 from rqk.core.records import JobRecord
 from rqk.core.states import JobStatus
 from rqk.current import current
@@ -215,6 +214,7 @@ class Job(StoredJob):
         """Read the job again. Raises NoSuchJobError."""
         self.record = jobs.fetch(self._client, self.id)
         self._call = self._meta = None
+        self._changed = frozenset()
 
     def get_position(self) -> int | None:
         """Place in its queue, 0 is next; None if it does not wait there."""
@@ -285,10 +285,11 @@ class Job(StoredJob):
 
     # Acting
     def save(self) -> None:
-        """Store all fields of a job that is not in a queue yet."""
+        """Store the job's fields. Of a job that is stored already, what queues and workers write (status, times, worker) stays."""
         if self._meta:
             self.record = self.record._replace(meta_raw=dump_meta(self._meta, self.serializer))
-        jobs.write(self._client, self.id, encode_job(self.record))
+        jobs.save(self._client, self.record, self._changed)
+        self._changed = frozenset()
 
     def cancel(self, enqueue_dependents: bool = False, remove_from_dependencies: bool = False) -> None:
         """Take the job out of its queue or registry and mark it canceled; a running job is not interrupted.
