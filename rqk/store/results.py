@@ -42,7 +42,8 @@ def count(client: Client, job_id: str) -> int:
 def wait(client: Client, job_id: str, timeout_s: float) -> Entry | None:
     """The latest entry; waits up to so many seconds for the first one."""
     until = clock.monotonic() + timeout_s
-    longest = _socket_timeout(client) / 2  # a wait as long as the socket's own time-out would take a quiet server for a dead one
+    # A wait as long as the socket's own time-out would take a quiet server for a dead one.
+    longest = _socket_timeout(client) / 2
     while (left := until - clock.monotonic()) > 0:
         with talk(client, job_id) as asked:
             found = asked.xread({keys.results(job_id): "0-0"}, block=max(int(min(left, longest) * 1000), 1))
