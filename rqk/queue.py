@@ -15,6 +15,7 @@ from rqk.core.records import JobRecord
 from rqk.core.states import JobStatus
 from rqk.core.times import parse_duration, to_epoch
 from rqk.errors import DuplicateJobError, NoSuchJobError
+from rqk.foreign import sort_out
 from rqk.job import Job
 from rqk.making import EnqueueData, dump_meta, new_id, new_record, validate_job_id
 from rqk.registry import (
@@ -52,7 +53,10 @@ class Queue:
         default_timeout: int | str | None = None,
         is_async: bool = True,
         serializer: Serializer | str | None = None,
+        **of_rq: Any,
     ) -> None:
+        if of_rq:
+            sort_out("Queue", of_rq)
         if not isinstance(name, str) or not name:
             raise ValueError(f"a queue's name is a text that is not empty, not {name!r}")
         if "," in name:

@@ -7,7 +7,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from rqk import clock, logs
@@ -17,6 +17,7 @@ from rqk.core.call import Serializer
 from rqk.core.moves import Policy
 from rqk.core.times import parse_duration
 from rqk.errors import StoreUnavailable, WorkerSetupError
+from rqk.foreign import sort_out
 from rqk.queue import Queue
 from rqk.serializers import ALIASES
 from rqk.settings import pod_settings, worker_name
@@ -42,6 +43,7 @@ log = logging.getLogger("rqk.worker")
 
 _SERIALIZER_S = 3.0  # a preload that takes longer is not waited for
 _STALE_S = 60.0  # a loop that has not turned for so long is stuck; it turns at least once a minute by itself
+_OPTIONS = frozenset(one.name for one in fields(WorkerOptions))
 
 
 class Worker:
@@ -72,6 +74,8 @@ class Worker:
         names = tuple(dict.fromkeys(_queue_name(queue) for queue in given))
         if not names:
             raise ValueError("a worker needs at least one queue")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"a worker's name is a text, not {name!r}; a client is given as connection=")
         if abandoned not in ("fail", "requeue"):
             raise ValueError(f"abandoned is 'fail' or 'requeue', not {abandoned!r}")
         if max_deliveries < 1:
@@ -87,7 +91,7 @@ class Worker:
             preload=tuple(preload),
             path=tuple(path),
             job_memory_limit=parse_size(job_memory_limit) if job_memory_limit is not None else None,
-            **options,
+            **sort_out("Worker", options, _OPTIONS),
         )
         _check(self.options)
 
