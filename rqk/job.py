@@ -59,6 +59,13 @@ def requeue_job(job_id: str, connection: Client | None = None, serializer: Seria
     return Job.fetch(job_id, connection, serializer).requeue()
 
 
+def _asked_id(given: str) -> str:
+    """The job's id of an id, or of ``<job>:<execution>``."""
+    if not isinstance(given, str):
+        raise TypeError(f"a job id is text, not {given!r}")
+    return keys.parse_lease(given)[0]
+
+
 class Job(StoredJob):
     """One job. Attributes are those of the moment it was fetched; ``refresh()`` and ``get_status()`` ask Redis again."""
 
@@ -155,7 +162,7 @@ class Job(StoredJob):
     def fetch(cls, id: str, connection: Client | None = None, serializer: Serializer | str | None = None) -> Job:  # noqa: A002
         """The job with this id (``<job>:<execution>`` will do too). Raises NoSuchJobError."""
         client = resolve_connection(connection)
-        return cls.from_record(jobs.fetch(client, keys.parse_lease(id)[0]), client, serializer)
+        return cls.from_record(jobs.fetch(client, _asked_id(id)), client, serializer)
 
     @classmethod
     def fetch_many(
@@ -163,7 +170,7 @@ class Job(StoredJob):
     ) -> list[Job | None]:
         """Jobs in the given order, None for those that are gone."""
         client = resolve_connection(connection)
-        ids = [keys.parse_lease(one)[0] for one in job_ids]
+        ids = [_asked_id(one) for one in job_ids]
         return [
             cls.from_record(record, client, serializer) if record else None for record in jobs.fetch_many(client, ids)
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import json
 import pickletools
@@ -70,6 +71,12 @@ def peek_func_name(data: bytes) -> str | None:
 def describe_callable(func: Any) -> tuple[Any, str]:
     """Instance and function name of what a user hands to ``enqueue``. Raises TypeError or ValueError as RQ does."""
     if isinstance(func, str):
+        if not all(func.split(".")) or any(sign.isspace() for sign in func):
+            raise ValueError(f"{func!r} is not the dotted name of a function, such as package.module.function")
+        if "." not in func and not hasattr(builtins, func):
+            raise ValueError(
+                f"{func!r} names no module; give the dotted name of a function, such as package.module.{func}"
+            )
         return None, func
     if inspect.isclass(func):
         raise TypeError(f"a class cannot be enqueued: {func!r}; give a function, a method or a dotted name")
