@@ -19,6 +19,8 @@ def use_connection(redis: Client | str | None = None) -> Client:
     """Make a client (or a URL; None: the environment's) the default of every Queue and Job made without a connection."""
     if redis is None:
         redis = redis_settings().url
+    if not isinstance(redis, (str, Client)):
+        raise TypeError(f"use_connection takes a redis.Redis client or a URL, not {redis!r}")
     _current.connection = connect(redis) if isinstance(redis, str) else redis
     return _current.connection
 

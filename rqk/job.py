@@ -9,7 +9,6 @@ from rqk import clock
 from rqk.connections import resolve_connection
 from rqk.core import keys
 from rqk.core.call import Call, Serializer
-from rqk.core.codec import encode_job
 from rqk.core.records import JobRecord
 from rqk.core.states import JobStatus
 from rqk.current import current
@@ -58,6 +57,13 @@ def cancel_job(
 def requeue_job(job_id: str, connection: Client | None = None, serializer: Serializer | str | None = None) -> Job:
     """``Job.fetch(…).requeue()`` in one word. Raises NoSuchJobError, InvalidJobOperation."""
     return Job.fetch(job_id, connection, serializer).requeue()
+
+
+def _asked_id(given: str) -> str:
+    """The job's id of an id, or of ``<job>:<execution>``."""
+    if not isinstance(given, str):
+        raise TypeError(f"a job id is text, not {given!r}")
+    return keys.parse_lease(given)[0]
 
 
 class Job(StoredJob):
@@ -156,7 +162,7 @@ class Job(StoredJob):
     def fetch(cls, id: str, connection: Client | None = None, serializer: Serializer | str | None = None) -> Job:  # noqa: A002
         """The job with this id (``<job>:<execution>`` will do too). Raises NoSuchJobError."""
         client = resolve_connection(connection)
-        return cls.from_record(jobs.fetch(client, keys.parse_lease(id)[0]), client, serializer)
+        return cls.from_record(jobs.fetch(client, _asked_id(id)), client, serializer)
 
     @classmethod
     def fetch_many(
@@ -164,7 +170,7 @@ class Job(StoredJob):
     ) -> list[Job | None]:
         """Jobs in the given order, None for those that are gone."""
         client = resolve_connection(connection)
-        ids = [keys.parse_lease(one)[0] for one in job_ids]
+        ids = [_asked_id(one) for one in job_ids]
         return [
             cls.from_record(record, client, serializer) if record else None for record in jobs.fetch_many(client, ids)
         ]
@@ -215,6 +221,7 @@ class Job(StoredJob):
         """Read the job again. Raises NoSuchJobError."""
         self.record = jobs.fetch(self._client, self.id)
         self._call = self._meta = None
+        self._changed = frozenset()
 
     def get_position(self) -> int | None:
         """Place in its queue, 0 is next; None if it does not wait there."""
@@ -285,10 +292,11 @@ class Job(StoredJob):
 
     # Acting
     def save(self) -> None:
-        """Store all fields as this object knows them, its status too; save_meta() stores the dictionary alone."""
+        """Store the job's fields. Of a job that is stored already, what queues and workers write (status, times, worker) stays."""
         if self._meta:
             self.record = self.record._replace(meta_raw=dump_meta(self._meta, self.serializer))
-        jobs.write(self._client, self.id, encode_job(self.record))
+        jobs.save(self._client, self.record, self._changed)
+        self._changed = frozenset()
 
     def cancel(self, enqueue_dependents: bool = False, remove_from_dependencies: bool = False) -> None:
         """Take the job out of its queue or registry and mark it canceled; a running job is not interrupted.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -100,6 +100,7 @@ def new_record(
     enqueue_at_front: bool | None = None,
 ) -> tuple[JobRecord, Call]:
     """The record of a new job, and its call. Raises what :meth:`rqk.job.Job.create` raises."""
+    _check_kinds(args, kwargs, description, meta, retry, repeat)
     instance, func_name = describe_callable(func)
     positional, named = () if args is None else args, kwargs or {}
     call = Call(func_name, instance, positional, named)
@@ -137,6 +138,22 @@ def new_record(
         enqueue_at_front=True if dependency and dependency.enqueue_at_front else enqueue_at_front,
     )
     return record, call
+
+
+def _check_kinds(args: Any, kwargs: Any, description: Any, meta: Any, retry: Any, repeat: Any) -> None:
+    """Raise TypeError for what would be understood in another way, or fail far from here. RQ's own Retry and Repeat will do."""
+    if isinstance(args, (str, bytes)) or not (args is None or isinstance(args, Iterable)):
+        raise TypeError(f"args are the function's arguments as a tuple or a list, not {args!r}")
+    if kwargs and not isinstance(kwargs, Mapping):
+        raise TypeError(f"kwargs are the function's keyword arguments as a dictionary, not {kwargs!r}")
+    if description is not None and not isinstance(description, str):
+        raise TypeError(f"a description is a text, not {description!r}")
+    if meta is not None and not isinstance(meta, dict):
+        raise TypeError(f"meta is a dictionary, not {meta!r}")
+    if retry is not None and not (hasattr(retry, "max") and hasattr(retry, "intervals")):
+        raise TypeError(f"retry is a Retry, such as Retry(max=3), not {retry!r}")
+    if repeat is not None and not (hasattr(repeat, "times") and hasattr(repeat, "intervals")):
+        raise TypeError(f"repeat is a Repeat, such as Repeat(times=3), not {repeat!r}")
 
 
 def dump_meta(meta: dict[str, Any], serializer: Serializer) -> bytes:

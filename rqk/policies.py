@@ -16,7 +16,7 @@ DEFAULT_CALLBACK_TIMEOUT = 60  # seconds
 
 
 def _intervals(interval: int | Iterable[int]) -> list[int]:
-    values = [interval] if isinstance(interval, int) else list(interval)
+    values = list(interval) if isinstance(interval, Iterable) else [interval]
     if any(not isinstance(value, int) or value < 0 for value in values):
         raise ValueError(f"intervals are seconds, whole and not negative: {values!r}")
     if any(value > LONGEST_WAIT_S for value in values):

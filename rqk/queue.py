@@ -15,6 +15,7 @@ from rqk.core.records import JobRecord
 from rqk.core.states import JobStatus
 from rqk.core.times import parse_duration, to_epoch
 from rqk.errors import DuplicateJobError, NoSuchJobError
+from rqk.foreign import sort_out
 from rqk.job import Job
 from rqk.making import EnqueueData, dump_meta, new_id, new_record, validate_job_id
 from rqk.registry import (
@@ -52,7 +53,10 @@ class Queue:
         default_timeout: int | str | None = None,
         is_async: bool = True,
         serializer: Serializer | str | None = None,
+        **of_rq: Any,
     ) -> None:
+        if of_rq:
+            sort_out("Queue", of_rq)
         if not isinstance(name, str) or not name:
             raise ValueError(f"a queue's name is a text that is not empty, not {name!r}")
         if "," in name:
@@ -103,10 +107,12 @@ class Queue:
     def enqueue_at(self, datetime: datetime, f: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> Job:
         """Run it at a moment (a naive one is local time); workers move it into the queue when it is due."""
         data, unique, pipeline = self._parse(f, args, kwargs)
-        return self._enqueue_one(data, due=datetime, unique=unique, pipeline=pipeline)
+        return self._enqueue_one(data, due=_moment(datetime), unique=unique, pipeline=pipeline)
 
     def enqueue_in(self, time_delta: timedelta, func: Callable[..., Any] | str, *args: Any, **kwargs: Any) -> Job:
         """Run it after some time."""
+        if not isinstance(time_delta, timedelta):
+            raise TypeError(f"enqueue_in takes a timedelta, such as timedelta(minutes=5), not {time_delta!r}")
         return self.enqueue_at(clock.now() + time_delta, func, *args, **kwargs)
 
     prepare_data = staticmethod(EnqueueData)
@@ -367,6 +373,12 @@ class Queue:
 
     def __str__(self) -> str:
         return f"<Queue {self.name}>"
+
+
+def _moment(value: Any) -> datetime:
+    if not isinstance(value, datetime):
+        raise TypeError(f"enqueue_at takes a datetime, not {value!r}")
+    return value
 
 
 def _note(job: Job, code: Stored) -> Job:

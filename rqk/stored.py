@@ -10,6 +10,43 @@ from rqk.core import keys
 from rqk.core.call import Call, Serializer, decode_call
 from rqk.core.payload import call_string
 from rqk.core.records import JobRecord
+from rqk.core.times import parse_duration
+
+
+def _ints(values: Any) -> tuple[int, ...] | None:
+    return None if values is None else tuple(values)
+
+
+def _duration(value: Any) -> int | None:
+    return parse_duration(value)
+
+
+def _text(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"it is a text, not {value!r}")
+    return value
+
+
+def _number(value: Any) -> int | None:
+    if value is not None and not isinstance(value, int):
+        raise TypeError(f"it is a whole number, not {value!r}")
+    return value
+
+
+# What a user may set on a job, to be stored by save(), and how the value is read.
+_SETTABLE: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys(("timeout", "result_ttl", "failure_ttl", "ttl"), _duration),
+    **dict.fromkeys(("description", "origin", "group_id"), _text),
+    **dict.fromkeys(("retries_left", "repeats_left"), _number),
+    **dict.fromkeys(("retry_intervals", "repeat_intervals"), _ints),
+    **dict.fromkeys(("enqueue_at_front", "allow_dependency_failures"), bool),
+}
+
+_INNER = frozenset({"record", "serializer"})
+
+
+def _reason(name: str) -> str:
+    return "it is written by what becomes of the job" if name in JobRecord._fields else "a job has no such field"
 
 
 class StoredJob:
@@ -18,6 +55,7 @@ class StoredJob:
     record: JobRecord
     serializer: Serializer
     _call: Call | None
+    _changed: frozenset[str] = frozenset()  # fields that were set here and not saved yet
 
     @property
     def id(self) -> str:
@@ -49,6 +87,22 @@ class StoredJob:
         if record is not None and name in JobRecord._fields:
             return getattr(record, name)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A plain attribute would hide the record's field, and be stored nowhere.
+        if name in _INNER or name[0] == "_" or (name not in JobRecord._fields and hasattr(type(self), name)):
+            object.__setattr__(self, name, value)
+            return
+        read = _SETTABLE.get(name)
+        if read is None:
+            raise AttributeError(
+                f"a job's {name} cannot be set: {_reason(name)}; what can be is {', '.join(sorted([*_SETTABLE, 'meta']))}"
+            )
+        try:
+            self.record = self.record._replace(**{name: read(value)})
+        except TypeError as error:
+            raise TypeError(f"a job's {name}: {error}") from error
+        self._changed = self._changed | {name}
 
     def _decoded(self) -> Call:
         if self._call is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import json
 import pickletools
@@ -70,24 +71,35 @@ def peek_func_name(data: bytes) -> str | None:
 def describe_callable(func: Any) -> tuple[Any, str]:
     """Instance and function name of what a user hands to ``enqueue``. Raises TypeError or ValueError as RQ does."""
     if isinstance(func, str):
+        if not all(func.split(".")) or any(sign.isspace() for sign in func):
+            raise ValueError(f"{func!r} is not the dotted name of a function, such as package.module.function")
+        if "." not in func and not hasattr(builtins, func):
+            raise ValueError(
+                f"{func!r} names no module; give the dotted name of a function, such as package.module.{func}"
+            )
         return None, func
     if inspect.isclass(func):
         raise TypeError(f"a class cannot be enqueued: {func!r}; give a function, a method or a dotted name")
     if inspect.ismethod(func):
         return func.__self__, func.__name__
     if inspect.isfunction(func) or inspect.isbuiltin(func):
-        if func.__module__ == "__main__":
-            raise ValueError(
-                f"{func.__qualname__} is defined in __main__, which workers cannot import; move it into a module of its own"
-            )
-        if func.__module__ is None:  # a method of a built-in type, such as [].append
-            raise ValueError(
-                f"{func.__qualname__} is a method of a built-in type, which workers cannot import; call it in a function of your own"
-            )
-        return None, f"{func.__module__}.{func.__qualname__}"
+        return None, _function_name(func)
     if callable(func):
         return func, "__call__"
     raise TypeError(f"not a callable, nor the dotted name of one: {func!r}")
+
+
+def _function_name(func: Any) -> str:
+    """The dotted name of a function. Raises ValueError for one whose module workers cannot import."""
+    if func.__module__ == "__main__":
+        raise ValueError(
+            f"{func.__qualname__} is defined in __main__, which workers cannot import; move it into a module of its own"
+        )
+    if func.__module__ is None:  # a method of a built-in type, such as [].append
+        raise ValueError(
+            f"{func.__qualname__} is a method of a built-in type, which workers cannot import; call it in a function of your own"
+        )
+    return f"{func.__module__}.{func.__qualname__}"
 
 
 def _short(value: Any, limit: int | None = REPR_LIMIT) -> str:
@@ -109,6 +121,10 @@ def callback_name(func: Callable[..., Any] | str) -> str:
     """The dotted name a callback is stored under. Raises ValueError for what a worker could not import by name."""
     if isinstance(func, str):
         return func
-    if inspect.isfunction(func) or inspect.isbuiltin(func):
-        return f"{func.__module__}.{func.__qualname__}"
-    raise ValueError(f"a callback must be a plain function or its dotted name, not {func!r}")
+    if not (inspect.isfunction(func) or inspect.isbuiltin(func)):
+        raise ValueError(f"a callback must be a plain function or its dotted name, not {func!r}")
+    if "<" in func.__qualname__:  # <lambda>, f.<locals>.g
+        raise ValueError(
+            f"a callback is stored by its name, and no name leads to {func.__qualname__}; give a function of a module"
+        )
+    return _function_name(func)

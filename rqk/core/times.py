@@ -82,8 +82,8 @@ def to_epoch(moment: datetime) -> float:
     return moment.timestamp()
 
 
-def parse_duration(value: float | str | None) -> int | None:
-    """Whole seconds from a number, numeric text or ``<digits><unit>`` with unit d, h, m or s; None stays None.
+def parse_duration(value: float | str | timedelta | None) -> int | None:
+    """Whole seconds from a number, numeric text, a timedelta or ``<digits><unit>`` with unit d, h, m or s; None stays None.
 
     Raises :class:`~rqk.errors.TimeoutFormatError` for anything else.
     """
@@ -92,8 +92,8 @@ def parse_duration(value: float | str | None) -> int | None:
     try:
         if isinstance(value, int):
             return value
-        return int(float(value))
-    except (ValueError, OverflowError):  # not a number, or none with an end
+        return int(value.total_seconds() if isinstance(value, timedelta) else float(value))
+    except (TypeError, ValueError, OverflowError):  # not a number, or none with an end
         pass
     match = _DURATION.match(value) if isinstance(value, str) else None
     if match is None:

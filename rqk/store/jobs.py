@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from rqk.core import keys
-from rqk.core.codec import decode_job
+from rqk.core.codec import decode_job, encode_job
 from rqk.core.moves import Move
 from rqk.core.records import JobRecord
 from rqk.core.states import JobStatus
 from rqk.errors import NoSuchJobError
 from rqk.store.connect import Client, talk
+
+# What becomes of a job is written by queues and workers alone: whoever saves a job may have fetched it long before.
+_STATE = frozenset({"status", "enqueued_at", "started_at", "ended_at", "last_heartbeat", "worker_name"})
+_COUNTERS = frozenset({"number_of_retries", "retries_left", "repeats_left"})
 
 
 def fetch(client: Client, job_id: str) -> JobRecord:
@@ -51,6 +56,25 @@ def write(client: Client, job_id: str, fields: dict[str, bytes]) -> None:
     """Set fields of a job hash."""
     with talk(client, job_id) as asked:
         asked.hset(keys.job(job_id), mapping=fields)
+
+
+def save(client: Client, record: JobRecord, changed: Collection[str]) -> None:
+    """Store a job. Of one that is stored already, its state is left as it is, and its counters unless they are ``changed``."""
+    key, fields = keys.job(record.id), encode_job(record)
+    later = encode_job(record._replace(extra=()))
+    for name in _STATE | _COUNTERS.difference(changed):
+        later.pop(name, None)
+    gone = [name for name in changed if name not in later]
+
+    def write_either(pipe: Any) -> None:
+        there = pipe.hexists(key, "data")
+        pipe.multi()
+        pipe.hset(key, mapping=later if there else fields)
+        if there and gone:
+            pipe.hdel(key, *gone)
+
+    with talk(client, record.id) as asked:
+        asked.transaction(write_either, key)
 
 
 def position(client: Client, queue: str, job_id: str) -> int | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
+from rqk import clock
 from rqk.core import keys
 from rqk.core.codec import decode_result
 from rqk.core.records import ResultRecord
@@ -39,16 +41,25 @@ def count(client: Client, job_id: str) -> int:
 
 def wait(client: Client, job_id: str, timeout_s: float) -> Entry | None:
     """The latest entry; waits up to so many seconds for the first one."""
-    left = timeout_s
-    while left > 0:
-        # Never longer than the socket's own time-out, which would take a quiet server for a dead one.
-        piece = min(left, SOCKET_TIMEOUT_S / 2)
+    until = clock.monotonic() + timeout_s
+    # A wait as long as the socket's own time-out would take a quiet server for a dead one.
+    longest = _socket_timeout(client) / 2
+    while (left := until - clock.monotonic()) > 0:
         with talk(client, job_id) as asked:
-            found = asked.xread({keys.results(job_id): "0-0"}, block=max(int(piece * 1000), 1))
+            found = asked.xread({keys.results(job_id): "0-0"}, block=max(int(min(left, longest) * 1000), 1))
         if found:
-            return newest(client, job_id)
-        left -= piece
+            break
     return newest(client, job_id)
+
+
+def _socket_timeout(client: Client) -> float:
+    """How long the client lets a server be silent: it may be the user's own, with a time-out of its own."""
+    pool: Any = client.connection_pool
+    try:
+        own = pool.connection_kwargs["socket_timeout"]
+    except KeyError:  # then it is redis-py's default, which only a connection knows
+        own = getattr(pool.connection_class(**pool.connection_kwargs), "socket_timeout", None)
+    return float(own) if own else SOCKET_TIMEOUT_S
 
 
 def delete(client: Client, job_id: str) -> None:

@@ -251,7 +251,7 @@ class _Work:
             self.limit = SoftLimit(float(text) if text else CALLBACK_TIMEOUT_S, self.tools.raise_again_s)
             with self.limit:
                 job = self.job()
-                resolving.resolve_callback(name)(job, job.connection, *args)
+                resolving.resolve_callback(name, event)(job, job.connection, *args)
         return name
 
     def serialized(self, value: object) -> bytes:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from rqk.errors import JobTimeoutException
+
 
 def resolve(name: str, instance: object | None = None) -> Callable[..., Any]:
     """Return the function of a call: the instance's method, or what a dotted name leads to.
@@ -21,13 +23,19 @@ def resolve(name: str, instance: object | None = None) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def resolve_callback(name: str) -> Callable[..., Any]:
-    """Return a callback by its dotted name. Raises as resolve does, and TypeError for a coroutine function."""
+def resolve_callback(name: str, event: str) -> Callable[..., Any]:
+    """Return a callback by its dotted name. Raises ValueError, which says for what ``event`` it was to be called."""
     import inspect  # here: most jobs have no callback, and it is large
 
-    found = resolve(name)
-    if inspect.iscoroutinefunction(found):
-        raise TypeError(f"callback {name} is a coroutine function; a callback must be a plain function")
+    try:
+        found = resolve(name)
+        if inspect.iscoroutinefunction(found):
+            raise TypeError(f"{name} is a coroutine function; a callback must be a plain function")
+    except (JobTimeoutException, MemoryError):
+        raise
+    except Exception as error:  # a module raises whatever it likes while it is imported
+        error.__suppress_context__ = False  # the job's own exception, which came before this one, is to be told, too
+        raise ValueError(f"{event} callback {name}: {error}") from error
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import signal
 import socket
 from collections.abc import Callable
@@ -45,6 +46,13 @@ class StopRequests:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until asked to stop. What else wakes us up, a child's end, its socket tells later, too."""
+        until = self._monotonic() + seconds
+        while not self.asked and (left := until - self._monotonic()) > 0:
+            select.select([self.reader], (), (), left)
+            self.drain()
 
     def drain(self) -> None:
         """Forget the wake-up bytes."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from rqk import clock, logs
@@ -16,6 +17,7 @@ from rqk.core.call import Serializer
 from rqk.core.moves import Policy
 from rqk.core.times import LONGEST_TTL_S, parse_duration
 from rqk.errors import StoreUnavailable, WorkerSetupError
+from rqk.foreign import sort_out
 from rqk.queue import Queue
 from rqk.serializers import ALIASES
 from rqk.settings import pod_settings, worker_name
@@ -41,6 +43,7 @@ log = logging.getLogger("rqk.worker")
 
 _SERIALIZER_S = 3.0  # a preload that takes longer is not waited for
 _STALE_S = 60.0  # a loop that has not turned for so long is stuck; it turns at least once a minute by itself
+_OPTIONS = frozenset(one.name for one in fields(WorkerOptions))
 
 
 class Worker:
@@ -71,6 +74,8 @@ class Worker:
         names = tuple(dict.fromkeys(_queue_name(queue) for queue in given))
         if not names:
             raise ValueError("a worker needs at least one queue")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"a worker's name is a text, not {name!r}; a client is given as connection=")
         if abandoned not in ("fail", "requeue"):
             raise ValueError(f"abandoned is 'fail' or 'requeue', not {abandoned!r}")
         if max_deliveries < 1:
@@ -86,7 +91,7 @@ class Worker:
             preload=tuple(preload),
             path=tuple(path),
             job_memory_limit=parse_size(job_memory_limit) if job_memory_limit is not None else None,
-            **options,
+            **sort_out("Worker", options, _OPTIONS),
         )
         _check(self.options)
 
@@ -200,6 +205,11 @@ def _check(options: WorkerOptions) -> None:
 
 
 def _run(client: Client, options: WorkerOptions) -> bool:
+    if threading.current_thread() is not threading.main_thread():
+        raise WorkerSetupError(
+            "a worker must run in the main thread of its process, the only one that hears signals; "
+            "start it in a process of its own, such as multiprocessing.Process"
+        )
     report = Report(describe=options.log_job_description)
     url = options.fresh_url
     connect: Any = ByUrl(url) if url is not None else lambda: client
@@ -215,16 +225,17 @@ def _run(client: Client, options: WorkerOptions) -> bool:
     stable = Stable(children)
     stable.start()  # before any thread, signal handler or connection of ours exists
     stop = StopRequests(clock.monotonic)
-    stop.install()
     runner = Runner(stable, options, report)
     supervisor = Supervisor(client, options, runner, report, stop)
     runner.open_now = lambda: _open_things(supervisor, stop)
     try:
+        stop.install()
         if isinstance(options.serializer, str) and options.serializer not in ALIASES:
             # Whether it is there shows in the zygote only, and nothing else should be said before.
             runner.hear_of_preload(clock.monotonic() + _SERIALIZER_S, stop)
             _check_hope(runner)
-        _greet(client, options)
+        if not _greet(client, options, stop):
+            return False
         supervisor.heart.birth()
         _open_endpoint(supervisor, report)
         log.info("*** Listening on %s...", ", ".join(options.queues))
@@ -246,20 +257,24 @@ def _check_hope(runner: Runner) -> None:
         raise WorkerSetupError(runner.hopeless)
 
 
-def _greet(client: Client, options: WorkerOptions) -> None:
-    """Say who we are; wait for Redis if told to."""
+def _greet(client: Client, options: WorkerOptions, stop: StopRequests) -> bool:
+    """Say who we are; wait for Redis if told to. Returns whether it is there: False if asked to stop before."""
     log.info("Worker %s: started with PID %d, rqk %s, %s", options.name, os.getpid(), __version__, describe(client))
     until = clock.monotonic() + options.wait_for_redis_s
     while True:
         line = Line(client)
         try:
             check_server(line, describe(client))
-            return
+            return True
         except StoreUnavailable as error:
-            if clock.monotonic() >= until:
-                raise
-            log.warning("%s; asking again in 1 s", error)
-            clock.pause(1.0)
+            if stop.asked == 0:
+                if clock.monotonic() >= until:
+                    raise
+                log.warning("%s; asking again in 1 s", error)
+                stop.wait(1.0)
+            if stop.asked:
+                log.info("Shut down requested before Redis answered")
+                return False
         finally:
             line.close()
 

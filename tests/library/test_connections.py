@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis as redis_py
@@ -35,6 +36,12 @@ def test_the_default_connection(redis: Client) -> None:
 def test_a_url_will_do(redis: Client, redis_url: str) -> None:
     use_connection(redis_url)
     assert redis.exists(f"rq:job:{Queue().enqueue(add, 1).id}")
+
+
+def test_what_is_no_connection_is_refused() -> None:
+    wrong: Any = 5
+    with pytest.raises(TypeError, match=r"use_connection takes a redis\.Redis client or a URL, not 5"):
+        use_connection(wrong)
 
 
 @pytest.mark.parametrize("variable", ["RQ_REDIS_URL", "REDIS_URL"])

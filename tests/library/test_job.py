@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import redis as redis_py
 
-from rqk import Dependency, Job, JobStatus, Queue, Result, Worker, get_current_job
-from rqk.errors import DeserializationError, InvalidJobOperation, NoSuchJobError
+from rqk import Dependency, Job, JobStatus, Queue, Result, Retry, Worker, get_current_job
+from rqk.errors import DeserializationError, InvalidJobOperation, NoSuchJobError, TimeoutFormatError
 from rqk.execution import Execution
 from rqk.registry import StartedJobRegistry
 from tests.store.stage import FakeWorker
 from tests.support.jobs import add
+from tests.support.server import Server
 
 Client = redis_py.Redis
 
@@ -78,6 +81,35 @@ def test_waiting_for_a_result_in_vain(queue: Queue) -> None:
     assert queue.enqueue(add, 1).latest_result(timeout=0.05) is None
 
 
+def _own_client(valkey: Server, **options: Any) -> Client:
+    return redis_py.Redis(port=valkey.port, **options)
+
+
+def _own_pool(valkey: Server, **options: Any) -> Client:
+    return redis_py.Redis(connection_pool=redis_py.ConnectionPool(port=valkey.port, **options))
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "wait_s"),
+    [
+        pytest.param(_own_client, {}, 5.5, id="redis-py's default"),
+        pytest.param(_own_pool, {}, 5.5, id="redis-py's default of a pool"),
+        pytest.param(_own_client, {"socket_timeout": 1}, 1.5, id="a short one"),
+        pytest.param(_own_client, {"socket_timeout": None}, 0.1, id="none"),
+        pytest.param(_own_client, {"socket_timeout": 1, "single_connection_client": True}, 1.5, id="one connection"),
+    ],
+)
+def test_waiting_longer_than_the_clients_own_time_out(
+    redis: Client, valkey: Server, make: Callable[..., Client], options: dict[str, Any], wait_s: float
+) -> None:
+    """A block as long as the time-out would end in it, again and again, until the server is given up."""
+    with make(valkey, **options) as client:
+        job = Queue(connection=client).enqueue(add, 1)
+        began = time.monotonic()
+        assert job.latest_result(timeout=wait_s) is None
+        assert wait_s <= time.monotonic() - began < wait_s + 1
+
+
 def test_a_result_of_another_serializer(queue: Queue, worker: FakeWorker, redis: Client) -> None:
     job = queue.enqueue(add, 1)
     worker.finish(worker.take(job.id), b"no pickle")
@@ -105,6 +137,70 @@ def test_meta(queue: Queue, redis: Client) -> None:
     assert other.get_meta() == {"a": 1, "b": [2]}
     redis.hset(job.key, "meta", b"garbage")
     assert other.get_meta() == {"unserialized": b"garbage"}
+
+
+def test_saving_leaves_what_workers_write(queue: Queue, worker: FakeWorker, redis: Client) -> None:
+    """Whoever saves a job may have fetched it before it ran."""
+    job = queue.enqueue(add, 1, retry=Retry(2))
+    worker.fail(worker.take(job.id))
+    claimed = worker.take(job.id)
+    running = Job.fetch(job.id, redis).record
+    job.description = "of the producer"
+    job.save()
+    assert Job.fetch(job.id, redis).record == running._replace(description="of the producer")
+    worker.finish(claimed, job.serializer.dumps(3))
+    ended = Job.fetch(job.id, redis).record
+    job.result_ttl = 9
+    job.save()
+    assert Job.fetch(job.id, redis).record == ended._replace(result_ttl=9)
+    assert redis.ttl(job.key) > 0, "it expires all the same"
+
+
+def test_saving_what_is_not_stored(redis: Client) -> None:
+    job = Job.create(add, (1,), connection=redis, retry=Retry(2), status=JobStatus.DEFERRED)
+    job.save()
+    stored = Job.fetch(job.id, redis)
+    assert (stored.get_status(), stored.retries_left, stored.args) == ("deferred", 2, (1,))
+
+
+def test_setting_what_a_job_says(queue: Queue, redis: Client) -> None:
+    job = queue.enqueue(add, 1, ttl=60, retry=Retry(2))
+    job.description, job.timeout, job.result_ttl, job.failure_ttl = "new", "2m", 9, -1
+    job.ttl, job.retries_left, job.retry_intervals = None, 5, [1, 2]
+    job.meta = {"a": 1}
+    assert (job.description, job.timeout, str(job)) == ("new", 120, f"<Job {job.id}: new>")
+    job.save()
+    stored = Job.fetch(job.id, redis)
+    assert (stored.description, stored.timeout, stored.result_ttl, stored.failure_ttl) == ("new", 120, 9, -1)
+    assert (stored.ttl, stored.retries_left, stored.retry_intervals, stored.meta) == (None, 5, (1, 2), {"a": 1})
+    stored.description = "newer"
+    stored.save()
+    job.refresh()
+    assert job.description == "newer"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("status", "finished", "a job's status cannot be set: it is written by what becomes of the job"),
+        ("worker_name", "w", "cannot be set"),
+        ("desciption", "new", "a job has no such field; what can be is .*description"),
+        ("id", "another", "id"),
+        ("args", (1,), "args"),
+    ],
+)
+def test_what_cannot_be_set_is_refused(queue: Queue, name: str, value: Any, words: str) -> None:
+    job = queue.enqueue(add, 1)
+    with pytest.raises(AttributeError, match=words):
+        setattr(job, name, value)
+
+
+def test_values_of_another_kind_are_refused(queue: Queue) -> None:
+    job = queue.enqueue(add, 1)
+    with pytest.raises(TypeError, match="a job's description: it is a text, not 5"):
+        job.description = 5
+    with pytest.raises(TimeoutFormatError, match="'soon' is not a duration"):
+        job.timeout = "soon"
 
 
 def test_a_field_that_rq_could_not_read_is_named(queue: Queue, redis: Client) -> None:

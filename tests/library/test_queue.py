@@ -39,6 +39,52 @@ def test_a_function_by_its_name(queue: Queue) -> None:
     assert queue.enqueue("any.module.function", 1).func_name == "any.module.function"
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"retry": 3}, r"retry is a Retry, such as Retry\(max=3\), not 3"),
+        ({"repeat": 3}, r"repeat is a Repeat, such as Repeat\(times=3\), not 3"),
+        ({"description": 5}, "a description is a text, not 5"),
+        ({"meta": 5}, "meta is a dictionary, not 5"),
+        ({"meta": "x"}, "meta is a dictionary, not 'x'"),
+        ({"args": "abc"}, "args are the function's arguments as a tuple or a list, not 'abc'"),
+        ({"args": 5}, "as a tuple or a list, not 5"),
+    ],
+)
+def test_options_of_another_kind_are_refused(queue: Queue, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        queue.enqueue(add, **options)
+    assert queue.is_empty()
+
+
+@pytest.mark.parametrize("name", ["", "app jobs.f", "app..f", ".f", "add"])
+def test_what_is_no_dotted_name_is_refused(queue: Queue, name: str) -> None:
+    with pytest.raises(ValueError, match="dotted name of a function"):
+        queue.enqueue(name)
+
+
+def test_durations_as_timedeltas(queue: Queue) -> None:
+    job = queue.enqueue(add, 1, job_timeout=timedelta(minutes=5), result_ttl=timedelta(days=1))
+    assert (job.timeout, job.result_ttl) == (300, 86400)
+    with pytest.raises(TimeoutFormatError, match=r"\[5\] is not a duration"):
+        queue.enqueue(add, 1, job_timeout=[5])
+
+
+def test_times_of_another_kind_are_refused(queue: Queue) -> None:
+    wrong: Any = "2030-01-01"
+    with pytest.raises(TypeError, match="enqueue_at takes a datetime, not '2030-01-01'"):
+        queue.enqueue_at(wrong, add, 1)
+    with pytest.raises(TypeError, match=r"enqueue_in takes a timedelta, .* not '2030-01-01'"):
+        queue.enqueue_in(wrong, add, 1)
+
+
+def test_an_id_of_another_kind_is_refused(queue: Queue) -> None:
+    wrong: Any = None
+    for ask in (queue.fetch_job, lambda one: Job.fetch(one, queue.connection)):
+        with pytest.raises(TypeError, match="a job id is text, not None"):
+            ask(wrong)
+
+
 def test_all_options(queue: Queue) -> None:
     parent = queue.enqueue(add, 1)
     job = queue.enqueue(

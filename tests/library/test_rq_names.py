@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis as redis_py
@@ -184,3 +185,38 @@ def test_workers_under_rqs_names(queue: Queue, redis: Client) -> None:
 def test_what_is_elsewhere_is_said(name: str, words: str) -> None:
     with pytest.raises(AttributeError, match=words):
         getattr(rqk, name)
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ({"exception_handlers": [print]}, r"Worker\(exception_handlers=...\) cannot be used here: .*use on_failure"),
+        ({"disable_default_exception_handler": True}, "always goes to the failed registry"),
+        ({"work_horse_killed_handler": print}, "calls its on_failure callback"),
+        ({"job_class": Job}, "one kind of job"),
+        ({"queue_class": Queue}, "one kind of queue"),
+        ({"lease": 3}, r"Worker\(\) knows no argument 'lease'"),
+        ({"name": redis_py.Redis()}, "a worker's name is a text, not .*; a client is given as connection="),
+    ],
+)
+def test_what_a_worker_cannot_obey_is_refused_with_the_reason(
+    redis: Client, option: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(TypeError, match=words):
+        Worker(["q"], connection=redis, **option)
+
+
+def test_what_a_worker_does_its_own_way_is_said(redis: Client, caplog: pytest.LogCaptureFixture) -> None:
+    worker = Worker(["q"], connection=redis, worker_ttl=420, default_worker_ttl=None, exception_handlers=[], lease_s=3)
+    assert worker.options.lease_s == 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "Worker(worker_ttl=...) has no effect here: a silent worker is forgotten after twice its lease_s"
+    ]
+
+
+def test_classes_of_a_queue(redis: Client) -> None:
+    assert Queue("q", redis, job_class=None) == Queue("q", redis)
+    with pytest.raises(TypeError, match=r"Queue\(job_class=...\) cannot be used here: rqk has one kind of job"):
+        Queue("q", redis, job_class=Job)
+    with pytest.raises(TypeError, match=r"Queue\(\) knows no argument 'timeout'"):
+        Queue("q", redis, timeout=5)

@@ -196,6 +196,22 @@ def test_a_callback_that_no_name_leads_to_is_refused(func: Any) -> None:
         payload.callback_name(func)
 
 
+def test_a_callback_that_workers_cannot_import_is_refused() -> None:
+    def nested() -> None: ...
+
+    def task() -> None: ...
+
+    task.__module__, task.__qualname__ = "__main__", "task"
+    for func, words in (
+        (nested, r"no name leads to test_a_callback.*<locals>\.nested"),
+        (lambda: 1, "no name leads to .*<lambda>"),
+        (task, "task is defined in __main__, which workers cannot import"),
+        ([].append, r"list\.append is a method of a built-in type"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            payload.callback_name(func)
+
+
 def test_serializers_by_name_and_by_object() -> None:
     assert resolve_serializer(None) is resolve_serializer("pickle") is PickleSerializer
     assert resolve_serializer("json") is resolve_serializer("rqk.serializers.JSONSerializer") is JSONSerializer

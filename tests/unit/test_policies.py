@@ -19,7 +19,7 @@ def test_intervals(interval: Any, wanted: list[int]) -> None:
     assert Repeat(3, interval).intervals == wanted
 
 
-@pytest.mark.parametrize("interval", [-1, [1, -2], [1.5], ["10"], "10"])
+@pytest.mark.parametrize("interval", [-1, 1.5, [1, -2], [1.5], ["10"], "10"])
 def test_an_interval_is_whole_and_not_negative(interval: Any) -> None:
     with pytest.raises(ValueError, match="whole and not negative"):
         Retry(3, interval)

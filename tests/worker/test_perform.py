@@ -313,7 +313,16 @@ def test_what_a_failure_callback_raises_replaces_the_exception() -> None:
 def test_a_callback_that_cannot_be_used_is_a_failure(callback: str, words: str) -> None:
     outcome = run(order("add", 1, success_callback_name=f"{JOBS}.{callback}"))
     assert outcome.kind == "failed"
+    assert f"ValueError: success callback {JOBS}.{callback}: " in outcome.exc_string
     assert words in outcome.exc_string
+
+
+@pytest.mark.parametrize("name", [f"{JOBS}.no_such", "no_such_module_at_all.f", f"{JOBS}.async_callback", "os.sep"])
+def test_a_failure_callback_that_cannot_be_used_does_not_hide_the_failure(name: str) -> None:
+    outcome = run(order("divide", 1, 0, failure_callback_name=name))
+    assert outcome.kind == "failed"
+    assert "ZeroDivisionError: division by zero" in outcome.exc_string
+    assert outcome.exc_string.splitlines()[-1].startswith(f"ValueError: failure callback {name}: ")
 
 
 def test_a_callback_has_a_limit_of_its_own() -> None:

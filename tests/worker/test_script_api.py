@@ -123,3 +123,17 @@ def test_signals_are_given_back_to_the_script(redis: Client, tmp_path: Path) -> 
         "print(signal.getsignal(signal.SIGTERM) is mine, signal.getsignal(signal.SIGINT) is before)\n#{settings}{arguments}"
     )
     assert "True True" in run(tmp_path, redis, script=script)
+
+
+def test_a_thread_is_told_that_it_is_none_for_a_worker(redis: Client, tmp_path: Path) -> None:
+    script = (
+        "import os, threading\nfrom redis import Redis\nfrom rqk import Worker\nfrom rqk.errors import WorkerSetupError\n"
+        "def work():\n    try:\n        Worker('q', connection=Redis(port={port}), metrics=False).work(burst=True)\n"
+        "    except WorkerSetupError as error:\n        print('told:', error)\n"
+        "thread = threading.Thread(target=work)\nthread.start()\nthread.join()\n"
+        "try:\n    os.waitpid(-1, os.WNOHANG)\nexcept ChildProcessError:\n    print('and no process is left')\n"
+        "#{settings}{arguments}"
+    )
+    said = run(tmp_path, redis, script=script)
+    assert "told: a worker must run in the main thread of its process" in said, said
+    assert "and no process is left" in said

@@ -37,6 +37,16 @@ def test_an_idle_worker_leaves_at_once(redis: Client, start_worker: StartWorker,
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_waits_for_redis_leaves_at_once(start_worker: StartWorker, number: signal.Signals) -> None:
+    worker = start_worker("default", url="redis://127.0.0.1:1", options=["--wait-for-redis", "60"], ready=False)
+    worker.wait_for_log("asking again")
+    below = worker.descendants()
+    worker.signal(number)
+    assert worker.wait(5) == 0
+    wait_until(lambda: not any(is_running(process.pid) for process in below), 5, "its processes to end")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_busy_worker_lets_its_job_end(
     redis: Client, start_worker: StartWorker, tmp_path: Path, number: signal.Signals
 ) -> None:
