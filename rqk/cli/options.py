@@ -30,12 +30,12 @@ def setting(*declarations: str, **attributes: Any) -> Callable[[_Command], _Comm
 
 
 @contextmanager
-def bad_input() -> Iterator[None]:
-    """What the library says of wrong values is told as a usage error. Put nothing that runs for long inside."""
+def bad_input(about: str = "") -> Iterator[None]:
+    """What the library says of wrong values is told as a usage error, with what it is about. Put nothing that runs for long inside."""
     try:
         yield
     except (ValueError, TypeError, NotImplementedError, ImportError) as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(f"{about} cannot be used: {error}." if about else str(error)) from error
 
 
 class Duration(_Kind):

@@ -29,9 +29,11 @@ _WITHOUT_EFFECT = {
     "maintenance_interval": "one worker of the fleet looks every --janitor seconds",
     "job_monitoring_interval": "a running job's lease is renewed three times per --lease",
 }
+_SENTRY = "jobs are not reported to Sentry; call sentry_sdk.init() in a module of --preload, and report from on_failure callbacks"
 _UNUSABLE = {
     "exception_handler": "exception handlers are not called; use on_failure callbacks",
     "disable_default_exception_handler": "a failed job always goes to the failed registry",
+    "sentry_dsn": _SENTRY,
 }
 
 
@@ -159,6 +161,7 @@ _UNUSABLE = {
 @setting("--worker-ttl", hidden=True)
 @setting("--maintenance-interval", hidden=True)
 @setting("--job-monitoring-interval", hidden=True)
+@click.option("--sentry-dsn", hidden=True)
 @click.option("--exception-handler", hidden=True, multiple=True)
 @click.option("-d", "--disable-default-exception-handler", hidden=True, is_flag=True)
 def command(target: Target, queues: tuple[str, ...], **given: Any) -> None:
@@ -171,8 +174,11 @@ def command(target: Target, queues: tuple[str, ...], **given: Any) -> None:
     if "DICT_CONFIG" in settings:
         import logging.config
 
-        with bad_input():
+        with bad_input("DICT_CONFIG in the settings module"):
             logging.config.dictConfig(settings["DICT_CONFIG"])
+    if "SENTRY_DSN" in settings:
+        click.echo(f"SENTRY_DSN in the settings module has no effect here: {_SENTRY}.", err=True)
+    configured, own_name = target.queues(), target.name()
     if given["pid"]:
         _write_pid(Path(given["pid"]))
     level = given["logging_level"] or ("DEBUG" if given["verbose"] else "WARNING" if given["quiet"] else None)
@@ -183,8 +189,8 @@ def command(target: Target, queues: tuple[str, ...], **given: Any) -> None:
     client = target.client()
     with bad_input():
         worker = Worker(
-            queues or settings.get("QUEUES") or "default",
-            given["name"] or settings.get("NAME"),
+            queues or configured or "default",
+            given["name"] or own_name,
             client,
             serializer=given["serializer"],
             default_result_ttl=given["results_ttl"],
