@@ -20,6 +20,7 @@ from rqk.errors import (
     BadUrl,
     DuplicateWorkerError,
     RqkError,
+    SerializationError,
     StoreFull,
     StoreRefused,
     StoreTooOld,
@@ -126,7 +127,7 @@ def run(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         click.echo(f"Error: the output cannot be written: {error.strerror}.", err=True)
         return FAILED
-    except (BadUrl, BadPool, DuplicateWorkerError, StoreTooOld) as error:
+    except (BadUrl, BadPool, DuplicateWorkerError, SerializationError, StoreTooOld) as error:
         return _told(error, BAD_INPUT)
     except RqkError as error:
         return _told(error, BAD_INPUT if isinstance(error, ValueError) else FAILED)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from rqk.cli.options import (
+    Count,
     Duration,
     LineFormat,
     Port,
@@ -43,7 +44,7 @@ _UNUSABLE = {
 @serializer_option
 @setting("-b", "--burst", is_flag=True, help="Leave when no job waits.")
 @setting("-n", "--name", help="The worker's name; <pod>.<uid> in a pod, <host>.<pid>.<token> elsewhere.")
-@setting("--max-jobs", type=click.IntRange(min=1), metavar="N", help="Leave after so many jobs.")
+@setting("--max-jobs", type=Count(min=1), metavar="N", help="Leave after so many jobs.")
 @setting("--max-idle-time", type=Duration(1, whole=True), help="Leave after waiting so long in vain.")
 @setting(
     "-s",
@@ -70,7 +71,7 @@ _UNUSABLE = {
 @setting("--preload", multiple=True, metavar="MODULE", help="Import this once, before jobs are forked; repeatable.")
 @setting(
     "--recycle-after",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=1,
     show_default=True,
     metavar="N",
@@ -98,7 +99,7 @@ _UNUSABLE = {
 )
 @setting(
     "--max-deliveries",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=3,
     show_default=True,
     metavar="N",

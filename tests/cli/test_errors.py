@@ -55,6 +55,9 @@ NOBODY = "redis://127.0.0.1:1"
         ("wroker", "No such command 'wroker'"),
         ("enqueue f()", "'f()' is not the dotted name of a function"),
         ("enqueue m.f :nope", "argument 1 is not JSON: 'nope'"),
+        ("enqueue m.f %zz", "argument 1 is not a Python literal: 'zz' (only texts, numbers, lists,"),
+        ("enqueue m.f -S json %{1,2}", "argument 1 ({1, 2}) cannot be serialized"),
+        ("worker --max-jobs x", "'--max-jobs': 'x' is not a valid number"),
         ("enqueue m.f a=1 a=2", "the keyword argument 'a' is given twice"),
         ("enqueue m.f --job-id a:b", "a job id holds letters, digits, '-' and '_' only"),
         ("enqueue m.f --timeout 0", "use -1 for no limit"),
@@ -64,7 +67,7 @@ NOBODY = "redis://127.0.0.1:1"
         ("enqueue m.f --wait 1 --result-ttl 0", "--result-ttl 0 keeps none"),
         ("enqueue m.f -S no.such.serializer", "give 'json', 'pickle' or a dotted path"),
         ("enqueue m.f -S os.path", "serializer 'os.path' has no dumps()"),
-        ("enqueue m.f -q a,b", "cannot hold a comma"),
+        ("enqueue m.f -q a,b", "'a,b': a queue's name cannot hold a comma"),
         ("info --interval 0", "'--interval': it must be at least 0.05 seconds"),
         ("suspend --duration 0", "'--duration': it must be at least 1 seconds, not 0"),
         ("requeue some-id", "Missing option '-q' / '--queue'"),
@@ -81,6 +84,11 @@ def test_bad_words(words: str, told: str, rqk: Command) -> None:
     assert said.code == 2
     assert told in " ".join(said.err.split())
     assert "Traceback" not in said.err
+
+
+def test_one_queue_is_not_several(rqk: Command) -> None:
+    said = rqk("enqueue", "m.f", "-q", "a,b")
+    assert "give several queues" not in said.err
 
 
 def test_a_queue_without_a_name(rqk: Command) -> None:
@@ -251,6 +259,7 @@ def test_a_burst_without_jobs_tells_of_the_preload_too(start_worker: StartWorker
     worker = start_worker("default", options=["--preload", "no.such.module", "--burst"], ready=False)
     assert worker.wait() == 0
     assert "preload no.such.module: ModuleNotFoundError: No module named 'no'" in worker.log
+    assert "Traceback" not in worker.log, "it tells nothing that the sentence does not"
 
 
 @pytest.mark.parametrize(
@@ -290,7 +299,8 @@ def test_a_serializer_of_ones_own(rqk_process: Process, redis: redis_py.Redis, r
 def test_variables_are_checked_like_options(rqk_process: Process, redis_url: str) -> None:
     said = rqk_process("worker", "--url", redis_url, env={"RQK_RECYCLE_AFTER": "many"})
     assert said.code == 2
-    assert "'many' is not a valid integer" in said.err
+    assert "'many' is not a valid number" in said.err
+    assert "Invalid value for 'RQK_RECYCLE_AFTER'" in said.err
     said = rqk_process("info", env={"REDIS_PORT": "x"})
     assert (said.code, "REDIS_PORT must be a number" in said.err) == (2, True)
 
