@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import redis as redis_py
 
 import rqk
+import rqk.worker
 from rqk import Callback, Job, Queue, Worker, cancel_job, requeue_job, use_connection
 from rqk.command import (
     send_kill_horse_command,
@@ -181,6 +183,12 @@ def test_workers_under_rqs_names(queue: Queue, redis: Client) -> None:
 
 
 @pytest.mark.parametrize(("name", "words"), [("SimpleWorker", "recycle_after"), ("Group", "does not have it yet")])
-def test_what_is_elsewhere_is_said(name: str, words: str) -> None:
+@pytest.mark.parametrize("module", [rqk, rqk.worker])
+def test_what_is_elsewhere_is_said(module: ModuleType, name: str, words: str) -> None:
     with pytest.raises(AttributeError, match=words):
-        getattr(rqk, name)
+        getattr(module, name)
+    with pytest.raises(ImportError, match=f"cannot import name '{name}' from '{module.__name__}': .*{words}"):
+        exec(f"from {module.__name__} import {name}", {})
+    assert not hasattr(module, name)
+    with pytest.raises(ImportError, match="cannot import name 'Nothing'"):
+        exec(f"from {module.__name__} import Nothing", {})
