@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rqk.elsewhere import missing
 from rqk.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -49,25 +50,13 @@ _HOMES = {
     "use_connection": "rqk.connections",
 }
 
-# What users of RQ may look for here, and what there is instead.
-_ELSEWHERE = {
-    **dict.fromkeys(
-        ("SimpleWorker", "SpawnWorker"),
-        "there is one kind of worker; Worker(…, recycle_after=N) runs N jobs in one fork",
-    ),
-    **dict.fromkeys(
-        ("Group", "Webhook", "RateLimit"), "rqk does not have it yet; RQ's own, on the same Redis, works beside rqk"
-    ),
-}
-
 __all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
-        instead = f": {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
-        raise AttributeError(f"module 'rqk' has no attribute {name!r}{instead}")
+        raise missing(__name__, name)
     value = getattr(import_module(home), name)
     globals()[name] = value
     return value

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from rqk.core import keys
 from rqk.core.codec import decode_execution
 from rqk.core.records import ExecutionRecord
 from rqk.store.connect import Client, talk
 
+if TYPE_CHECKING:
+    from rqk.job import Job
+
 
 class Execution:
     """One attempt: which job, which worker, since when."""
 
-    def __init__(self, record: ExecutionRecord) -> None:
+    def __init__(self, record: ExecutionRecord, connection: Client) -> None:
         self.record = record
+        self.connection = connection
 
     @classmethod
     def fetch(cls, id: str, job_id: str, connection: Client) -> Execution:  # noqa: A002 - RQ's name
@@ -23,7 +28,7 @@ class Execution:
             fields = asked.hgetall(keys.execution(job_id, id))
         if not fields:
             raise ValueError(f"no execution {id} of job {job_id}")
-        return cls(decode_execution(id, job_id, fields))
+        return cls(decode_execution(id, job_id, fields), connection)
 
     @classmethod
     def of_job(cls, job_id: str, connection: Client) -> list[Execution]:
@@ -31,7 +36,8 @@ class Execution:
         with talk(connection) as asked:
             ids = [member.decode() for member in asked.zrange(keys.executions(job_id), 0, -1)]
             hashes = [asked.hgetall(keys.execution(job_id, one)) for one in ids]
-        return [cls(decode_execution(one, job_id, fields)) for one, fields in zip(ids, hashes, strict=True) if fields]
+        found = zip(ids, hashes, strict=True)
+        return [cls(decode_execution(one, job_id, fields), connection) for one, fields in found if fields]
 
     @property
     def id(self) -> str:
@@ -42,6 +48,13 @@ class Execution:
     def job_id(self) -> str:
         """The job's id."""
         return self.record.job_id
+
+    @property
+    def job(self) -> Job:
+        """The job, as it is in Redis now. Raises NoSuchJobError."""
+        from rqk.job import Job
+
+        return Job.fetch(self.job_id, self.connection)
 
     @property
     def worker_name(self) -> str:

@@ -205,6 +205,11 @@ class Job(StoredJob):
             raise InvalidJobOperation(f"Failed to retrieve status for job: {self.id}")
         return self.record.status
 
+    def set_status(self, status: JobStatus, pipeline: Any = None) -> None:
+        """Store a status; the job stays in the queue or registry in which it is."""
+        jobs.write(self._client if pipeline is None else pipeline, self.id, {"status": JobStatus(status).encode()})
+        self.record = self.record._replace(status=JobStatus(status))
+
     # Each asks Redis.
     is_queued = property(lambda self: self.get_status() is JobStatus.QUEUED, doc="Whether the status is queued.")
     is_started = property(lambda self: self.get_status() is JobStatus.STARTED, doc="Whether the status is started.")

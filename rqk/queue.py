@@ -156,6 +156,13 @@ class Queue:
         new = self._place(job, now, at_front=at_front, unique=unique)
         return self._store(job, new, now, pipeline)
 
+    def schedule_job(self, job: Job, datetime: datetime, pipeline: Any = None) -> Job:
+        """Put a job that exists as an object into this queue at a moment (a naive one is local time)."""
+        now = clock.now()
+        if job._meta:  # noqa: SLF001 - as above
+            job.record = job.record._replace(meta_raw=dump_meta(job._meta, job.serializer))  # noqa: SLF001
+        return self._store(job, self._place(job, now, due=datetime), now, pipeline)
+
     def _parse(
         self, f: Callable[..., Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[EnqueueData, bool, Any]:

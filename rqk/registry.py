@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -64,9 +65,30 @@ class BaseRegistry:
             for member in registries.members(self.connection, self.registry, self.name, start, end, desc=desc)
         ]
 
+    def get_queue(self) -> Queue:
+        """The queue it belongs to."""
+        from rqk.queue import Queue
+
+        return Queue(self.name, self.connection, serializer=self.serializer)
+
+    def get_expiration_time(self, job_or_id: Job | str) -> datetime | None:
+        """The time that an entry is ordered by: when a finished or failed job goes (None: never), when a running one's lease ends
+        unless it is renewed, when a scheduled one is due, when others came in. Raises NoSuchJobError if it is not here.
+        """
+        score = self._score(job_or_id if isinstance(job_or_id, str) else job_or_id.id)
+        if score is None:
+            raise NoSuchJobError(f"there is no job {job_or_id!r} in {self!r}")
+        return from_epoch(score) if 0 <= score < math.inf else None
+
+    def cleanup(self, timestamp: float | None = None) -> None:
+        """Taken for RQ's sake: what is over in this registry, workers find and settle."""
+
+    def _score(self, job_id: str) -> float | None:
+        return registries.score(self.connection, self.registry, self.name, job_id)
+
     def __contains__(self, item: Job | str) -> bool:
         job_id = item if isinstance(item, str) else item.id
-        return registries.score(self.connection, self.registry, self.name, job_id) is not None
+        return self._score(job_id) is not None
 
     def requeue(self, job_or_id: Job | str, at_front: bool = False) -> Job:
         """Put a job of this registry back into its queue. Raises InvalidJobOperation if it is not here, NoSuchJobError if it is gone."""
@@ -96,13 +118,25 @@ class BaseRegistry:
         return f"{type(self).__name__}({self.name!r})"
 
 
+class _ExpiringRegistry(BaseRegistry):
+    """Entries go at the time they are ordered by."""
+
+    def cleanup(self, timestamp: float | None = None) -> None:
+        """Take out jobs whose time is over (at ``timestamp``, epoch seconds; None: now), as workers do all the time."""
+        until = registries.server_epoch(self.connection) if timestamp is None else int(timestamp)
+        registries.remove_until(self.connection, self.registry, self.name, until)
+
+
 class StartedJobRegistry(BaseRegistry):
     """Jobs that run now."""
 
     registry = "started"
 
-    def __contains__(self, item: Job | str) -> bool:
-        return (item if isinstance(item, str) else item.id) in self.get_job_ids()
+    def _score(self, job_id: str) -> float | None:
+        # Entries are named after the attempt, too; of several the last one to end.
+        leases = [lease for lease in self.get_job_and_execution_ids() if lease[0] == job_id]
+        found = [super(StartedJobRegistry, self)._score(keys.lease(*lease)) for lease in leases]
+        return max((score for score in found if score is not None), default=None)
 
     def get_job_and_execution_ids(self) -> list[tuple[str, str]]:
         """Job ids with the attempt each runs under."""
@@ -117,13 +151,13 @@ class StartedJobRegistry(BaseRegistry):
         raise NotImplementedError("entries of running jobs belong to their workers")
 
 
-class FinishedJobRegistry(BaseRegistry):
+class FinishedJobRegistry(_ExpiringRegistry):
     """Jobs that succeeded, until their results expire."""
 
     registry = "finished"
 
 
-class FailedJobRegistry(BaseRegistry):
+class FailedJobRegistry(_ExpiringRegistry):
     """Jobs that failed or were stopped."""
 
     registry = "failed"
@@ -149,7 +183,7 @@ class ScheduledJobRegistry(BaseRegistry):
     def get_scheduled_time(self, job_or_id: Job | str) -> datetime:
         """When a job is due. Raises NoSuchJobError if it is not scheduled."""
         job_id = job_or_id if isinstance(job_or_id, str) else job_or_id.id
-        score = registries.score(self.connection, self.registry, self.name, job_id)
+        score = self._score(job_id)
         if score is None:
             raise NoSuchJobError(f"job {job_id} is not scheduled in queue {self.name!r}")
         return from_epoch(score)

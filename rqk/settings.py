@@ -52,6 +52,9 @@ def redis_settings(environ: Mapping[str, str] | None = None, url: str | None = N
         more["ssl_cert_reqs"] = "none"
     if not full.startswith("rediss"):
         more = {}
+    for variable, name in _FILES.items():
+        if name in more:
+            _read(variable, env)
     if env.get("RQK_REDIS_SENTINEL_PASSWORD_FILE") and "+sentinel:" in full:
         more["sentinel_password"] = _secret("RQK_REDIS_SENTINEL_PASSWORD_FILE", env)
     return RedisSettings(_with_query(full, more), found.origin)
@@ -65,8 +68,12 @@ _FILES = {
 
 
 def _secret(variable: str, env: Mapping[str, str]) -> str:
+    return _read(variable, env).decode().strip()
+
+
+def _read(variable: str, env: Mapping[str, str]) -> bytes:
     try:
-        return Path(env[variable]).read_text(encoding="utf-8").strip()
+        return Path(env[variable]).read_bytes()
     except OSError as error:
         raise BadUrl(f"{variable}: {error}") from error
 

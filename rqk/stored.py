@@ -138,6 +138,26 @@ class StoredJob:
         name = call.func_name if "." in call.func_name else f"builtins.{call.func_name}"
         return cast("Callable[..., Any]", pkgutil.resolve_name(name))
 
+    @property
+    def success_callback(self) -> Callable[..., Any] | None:
+        """What is called when it succeeds, imported here; None if nothing is. Raises what the import raises."""
+        return _imported(self.record.success_callback_name)
+
+    @property
+    def failure_callback(self) -> Callable[..., Any] | None:
+        """What is called when it fails."""
+        return _imported(self.record.failure_callback_name)
+
+    @property
+    def stopped_callback(self) -> Callable[..., Any] | None:
+        """What is called when it is stopped."""
+        return _imported(self.record.stopped_callback_name)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether it is a worker's; False if a ``Queue(is_async=False)`` runs or ran it."""
+        return self.record.worker_name != "sync"
+
     def get_call_string(self) -> str:
         """The call as text."""
         call = self._decoded()
@@ -150,3 +170,7 @@ class StoredJob:
     def get_result_ttl(self, default_ttl: int | None = None) -> int | None:
         """How long its result is kept in seconds (-1: for ever), else the default."""
         return default_ttl if self.record.result_ttl is None else self.record.result_ttl
+
+
+def _imported(name: str | None) -> Callable[..., Any] | None:
+    return cast("Callable[..., Any]", pkgutil.resolve_name(name)) if name else None

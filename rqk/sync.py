@@ -26,6 +26,7 @@ def run_now(job: Job, func: Callable[..., Any] | str) -> Job:
     """
     started = clock.now()
     record = job.record._replace(worker_name="sync", started_at=started)
+    job.record = record  # so the function can see that no worker runs it
     value: Any = None
     failure: BaseException | None = None
     set_current(lambda: job)

@@ -61,7 +61,9 @@ def _value(where: str, kind: str, text: str) -> Any:
     try:
         return read(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise BadArgument(f"{where} is not {what}: {text[:60]!r} ({error})") from error
+        # Of names and calls Python shows the parsed piece: <ast.Name object at 0x7f…>.
+        reason = "only texts, numbers, lists, dictionaries, True, False, None" if "<ast." in str(error) else error
+        raise BadArgument(f"{where} is not {what}: {text[:60]!r} ({reason})") from error
 
 
 def _content(where: str, file: Path) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rqk.cli.options import Duration, Moment, QueueName, bad_input, redis_options, serializer_option, setting
+from rqk.cli.options import Count, Duration, Moment, QueueName, bad_input, redis_options, serializer_option, setting
 from rqk.cli.target import Target
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _LOOK_S = 0.5  # a canceled job gets no result, so its status is looked at, too
 @click.option("--at-front", is_flag=True, help="Put it before those that wait already.")
 @click.option(
     "--retry-max",
-    type=click.IntRange(min=0),
+    type=Count(min=0),
     metavar="N",
     default=0,
     show_default=True,
@@ -47,7 +47,7 @@ _LOOK_S = 0.5  # a canceled job gets no result, so its status is looked at, too
 )
 @click.option(
     "--retry-interval",
-    type=click.IntRange(min=0),
+    type=Count(min=0),
     multiple=True,
     metavar="SECONDS",
     help="Before trying again; repeatable, one for each try.",

@@ -6,6 +6,7 @@ waited in vain; 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from rqk.errors import (
     BadUrl,
     DuplicateWorkerError,
     RqkError,
+    SerializationError,
     StoreFull,
     StoreRefused,
     StoreTooOld,
@@ -43,6 +45,8 @@ COMMANDS = (
     "requeue",
     "completion",
 )
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what writing to a full disk says
+
 # What users of `rq` may look for, and where it is.
 ELSEWHERE = {
     "worker-pool": "run several workers with `rqk up -f pool.yaml`, or start `rqk worker` several times",
@@ -57,6 +61,11 @@ _ADVICE = {
 
 # Of servers that are there, by words of their answer.
 _ANSWERS = {
+    **dict.fromkeys(
+        ("non local key in a cluster node", "Hash slot not served", "hash to the same slot"),
+        "This is a node of a Redis Cluster. A cluster of several nodes cannot be used; give a Redis or Valkey that serves all slots",
+    ),
+    "CERTIFICATE_VERIFY_FAILED": "Name the file of the authority that signed its certificate: ssl_ca_certs=/path/ca.crt in the URL, or RQK_REDIS_CA_FILE",
     "loading the dataset": "It reads its data from disk and answers in a while",
     "read only replica": "This is a replica: give the address of the primary, or of Sentinels (redis+sentinel://host:26379/name)",
     "MISCONF": "It cannot save its data and takes nothing new until it can; its own log says why",
@@ -112,7 +121,13 @@ def run(words: Sequence[str] | None = None) -> int:
         # Whoever read us has had enough, as `head` does. What is still buffered must not fail at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except (BadUrl, BadPool, DuplicateWorkerError, StoreTooOld) as error:
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo(f"Error: the output cannot be written: {error.strerror}.", err=True)
+        return FAILED
+    except (BadUrl, BadPool, DuplicateWorkerError, SerializationError, StoreTooOld) as error:
         return _told(error, BAD_INPUT)
     except RqkError as error:
         return _told(error, BAD_INPUT if isinstance(error, ValueError) else FAILED)

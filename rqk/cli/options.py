@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from rqk.cli.target import Target
 
@@ -21,21 +22,31 @@ else:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
+class _Setting(click.Option):
+    """An option whose variable is blamed for what the variable held."""
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """What to mend, as an error names it."""
+        if ctx and self.name and ctx.get_parameter_source(self.name) is ParameterSource.ENVIRONMENT and self.envvar:
+            return f"'{self.envvar if isinstance(self.envvar, str) else self.envvar[0]}'"
+        return super().get_error_hint(ctx)
+
+
 def setting(*declarations: str, **attributes: Any) -> Callable[[_Command], _Command]:
     """An option that can also be given as RQK_<ITS LONG NAME>; other variables may come with ``envvar``."""
     long = next(part for part in declarations if part.startswith("--"))
     name = long.split("/")[0].strip("- ").replace("-", "_").upper()
     attributes["envvar"] = [f"RQK_{name}", *attributes.get("envvar", ())]
-    return click.option(*declarations, **attributes)
+    return click.option(*declarations, cls=_Setting, **attributes)
 
 
 @contextmanager
-def bad_input() -> Iterator[None]:
-    """What the library says of wrong values is told as a usage error. Put nothing that runs for long inside."""
+def bad_input(about: str = "") -> Iterator[None]:
+    """What the library says of wrong values is told as a usage error, with what it is about. Put nothing that runs for long inside."""
     try:
         yield
     except (ValueError, TypeError, NotImplementedError, ImportError) as error:
-        raise click.UsageError(str(error)) from error
+        raise click.UsageError(f"{about} cannot be used: {error}." if about else str(error)) from error
 
 
 class Duration(_Kind):
@@ -64,6 +75,12 @@ class Duration(_Kind):
         if self.least is not None and seconds < self.least:
             self.fail(f"it must be at least {self.least:g} seconds, not {value}.", param, ctx)
         return int(seconds) if self.whole else seconds
+
+
+class Count(click.IntRange):
+    """A whole number from ``min`` on."""
+
+    name = "number"
 
 
 class LineFormat(_Kind):
@@ -128,9 +145,8 @@ class QueueName(_Kind):
             self.fail("a queue's name cannot be empty.", param, ctx)
         if "," in value:
             one_by_one = " ".join(part.strip() for part in value.split(",") if part.strip())
-            self.fail(
-                f"{value!r}: a queue's name cannot hold a comma; give several queues as words: {one_by_one}", param, ctx
-            )
+            several = f"; give several queues as words: {one_by_one}" if isinstance(param, click.Argument) else ""
+            self.fail(f"{value!r}: a queue's name cannot hold a comma{several}", param, ctx)
         return str(value)
 
 

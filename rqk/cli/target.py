@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,15 +51,36 @@ class Target:
         """The upper-case names of the settings module; empty without one. Raises a usage error if it cannot be imported."""
         if not self.config:
             return {}
+        if self.config.startswith("."):  # a path; Python would take it for a relative import
+            raise click.UsageError(
+                f"--config {self.config}: this is not the dotted name of a module, such as app.settings."
+            )
         self.import_here()
         try:
             module = import_module(self.config)
         except ImportError as error:
             raise click.UsageError(
-                f"--config {self.config}: {error}. Give the dotted name of a module that can be imported from here; "
-                "--path adds a directory."
+                f"--config {self.config}: {error}{_where(error)}. Give the dotted name of a module that can be imported "
+                "from here; --path adds a directory."
             ) from error
+        except (Exception, SystemExit) as error:  # the module is code of the user's and raises what it likes
+            said = error.msg if isinstance(error, SyntaxError) else error
+            raise click.UsageError(f"--config {self.config}: {type(error).__name__}: {said}{_where(error)}.") from error
         return {name: value for name, value in vars(module).items() if name.isupper()}
+
+    def queues(self) -> Any:
+        """QUEUES of the settings module; None if it has none. Raises a usage error for what is no list of names."""
+        found = self.settings.get("QUEUES")
+        if found is not None and not isinstance(found, (str, list, tuple, set, frozenset)):
+            raise click.UsageError(f"QUEUES in the settings module must be a list of names, not {found!r}.")
+        return found
+
+    def name(self) -> str | None:
+        """NAME of the settings module; None if it has none. Raises a usage error for what is no text."""
+        found = self.settings.get("NAME")
+        if found is not None and not isinstance(found, str):
+            raise click.UsageError(f"NAME in the settings module must be a text, not {found!r}.")
+        return found
 
     def chosen_url(self) -> str | None:
         """The URL if --url (or its environment variable) or the settings module name one. Raises BadUrl, or a usage error."""
@@ -79,7 +102,10 @@ class Target:
         from rqk.settings import redis_settings
 
         if "REDIS_URL" not in self.settings and "SENTINEL" in self.settings:
-            return sentinel_url(self.settings["SENTINEL"])
+            try:
+                return sentinel_url(self.settings["SENTINEL"])
+            except (TypeError, ValueError, AttributeError) as error:  # values of other kinds than RQ's
+                raise click.UsageError(f"SENTINEL in the settings module cannot be used: {error}.") from error
         given = {name: str(self.settings[name]) for name in _NAMES if self.settings.get(name) is not None}
         if not given:
             return None
@@ -88,6 +114,16 @@ class Target:
         if "REDIS_URL" in given or not url.startswith("rediss:") or not tls:
             return url
         return f"{url}?{urlencode(tls)}"
+
+
+def _where(error: BaseException) -> str:
+    """The line of the user's module that an error comes from; nothing if no such line had its turn."""
+    if isinstance(error, SyntaxError):
+        return f" ({Path(error.filename or '?').name} line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    # First come this module and importlib's, whose files have names such as <frozen importlib._bootstrap>.
+    own = [one for one in frames if one.filename not in (__file__, importlib.__file__) and one.filename[:1] != "<"]
+    return f" ({Path(own[-1].filename).name} line {own[-1].lineno})" if own else ""
 
 
 def sentinel_url(setting: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from rqk.cli.options import (
+    Count,
     Duration,
     LineFormat,
     Port,
@@ -29,9 +30,11 @@ _WITHOUT_EFFECT = {
     "maintenance_interval": "one worker of the fleet looks every --janitor seconds",
     "job_monitoring_interval": "a running job's lease is renewed three times per --lease",
 }
+_SENTRY = "jobs are not reported to Sentry; call sentry_sdk.init() in a module of --preload, and report from on_failure callbacks"
 _UNUSABLE = {
     "exception_handler": "exception handlers are not called; use on_failure callbacks",
     "disable_default_exception_handler": "a failed job always goes to the failed registry",
+    "sentry_dsn": _SENTRY,
 }
 
 
@@ -41,7 +44,7 @@ _UNUSABLE = {
 @serializer_option
 @setting("-b", "--burst", is_flag=True, help="Leave when no job waits.")
 @setting("-n", "--name", help="The worker's name; <pod>.<uid> in a pod, <host>.<pid>.<token> elsewhere.")
-@setting("--max-jobs", type=click.IntRange(min=1), metavar="N", help="Leave after so many jobs.")
+@setting("--max-jobs", type=Count(min=1), metavar="N", help="Leave after so many jobs.")
 @setting("--max-idle-time", type=Duration(1, whole=True), help="Leave after waiting so long in vain.")
 @setting(
     "-s",
@@ -68,7 +71,7 @@ _UNUSABLE = {
 @setting("--preload", multiple=True, metavar="MODULE", help="Import this once, before jobs are forked; repeatable.")
 @setting(
     "--recycle-after",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=1,
     show_default=True,
     metavar="N",
@@ -96,7 +99,7 @@ _UNUSABLE = {
 )
 @setting(
     "--max-deliveries",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=3,
     show_default=True,
     metavar="N",
@@ -159,6 +162,7 @@ _UNUSABLE = {
 @setting("--worker-ttl", hidden=True)
 @setting("--maintenance-interval", hidden=True)
 @setting("--job-monitoring-interval", hidden=True)
+@click.option("--sentry-dsn", hidden=True)
 @click.option("--exception-handler", hidden=True, multiple=True)
 @click.option("-d", "--disable-default-exception-handler", hidden=True, is_flag=True)
 def command(target: Target, queues: tuple[str, ...], **given: Any) -> None:
@@ -171,8 +175,11 @@ def command(target: Target, queues: tuple[str, ...], **given: Any) -> None:
     if "DICT_CONFIG" in settings:
         import logging.config
 
-        with bad_input():
+        with bad_input("DICT_CONFIG in the settings module"):
             logging.config.dictConfig(settings["DICT_CONFIG"])
+    if "SENTRY_DSN" in settings:
+        click.echo(f"SENTRY_DSN in the settings module has no effect here: {_SENTRY}.", err=True)
+    configured, own_name = target.queues(), target.name()
     if given["pid"]:
         _write_pid(Path(given["pid"]))
     level = given["logging_level"] or ("DEBUG" if given["verbose"] else "WARNING" if given["quiet"] else None)
@@ -183,8 +190,8 @@ def command(target: Target, queues: tuple[str, ...], **given: Any) -> None:
     client = target.client()
     with bad_input():
         worker = Worker(
-            queues or settings.get("QUEUES") or "default",
-            given["name"] or settings.get("NAME"),
+            queues or configured or "default",
+            given["name"] or own_name,
             client,
             serializer=given["serializer"],
             default_result_ttl=given["results_ttl"],

@@ -19,7 +19,7 @@ from redis.connection import ConnectionPool, SSLConnection
 from redis.sentinel import MasterNotFoundError, Sentinel
 
 from rqk.errors import BadUrl, StoreError, StoreFull, StoreRefused, StoreTooOld, StoreUnavailable, WrongKeyType
-from rqk.store import wrong_keys
+from rqk.store import certificates, wrong_keys
 
 Client = redis.Redis
 
@@ -306,6 +306,7 @@ def _checked(client: Client) -> Client:
     pool: Any = client.connection_pool
     made = pool.connection_class(**pool.connection_kwargs)
     made.encoder.encode("")  # an encoding that there is not
+    certificates.check(pool.connection_kwargs)
     return client
 
 
@@ -335,6 +336,7 @@ def _by_sentinel(url: str, *, tls: bool, timeouts: dict[str, Any]) -> Client:
     }
     security: dict[str, Any] = {"ssl": True} if tls else {}
     security |= {name: value for name, value in query.items() if name.startswith("ssl_")}
+    certificates.check(security)
     sentinel_kwargs: dict[str, Any] = {**timeouts, **security}
     if "sentinel_password" in query:
         sentinel_kwargs |= {"password": query["sentinel_password"], "username": query.get("sentinel_username")}

@@ -43,6 +43,12 @@ def remove(client: Client, registry: str, queue: str, member: str) -> int:
         return int(asked.zrem(KEYS[registry](queue), member))
 
 
+def remove_until(client: Client, registry: str, queue: str, epoch: int) -> int:
+    """Take out the entries that expired by then; returns how many went."""
+    with talk(client, queue) as asked:
+        return int(asked.zremrangebyscore(KEYS[registry](queue), 0, epoch))
+
+
 def expired_leases(client: Client, queues: list[str], now_epoch: int, most: int = 100) -> dict[str, list[str]]:
     """Leases that ended, by queue; one round trip."""
     with talk(client, *queues) as asked, asked.pipeline(transaction=False) as pipe:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rqk.elsewhere import missing
+
 if TYPE_CHECKING:
     from rqk.worker.worker import Worker as Worker
 
@@ -16,4 +18,4 @@ def __getattr__(name: str) -> Any:
         from rqk.worker.worker import Worker
 
         return Worker
-    raise AttributeError(f"module 'rqk.worker' has no attribute {name!r}")
+    raise missing(__name__, name)

@@ -226,7 +226,8 @@ class Supervisor:
             if self.options.burst:
                 self.done = self._has_heard or now >= self._hear_until
             if not self.heart.suspended:
-                log.warning('RQ is currently suspended, to resume job execution run "rqk resume"')
+                and_so = "; a burst does not wait for that: it leaves, and jobs stay" if self.options.burst else ""
+                log.warning('RQ is currently suspended, to resume job execution run "rqk resume"%s', and_so)
                 self.heart.suspended = True
             self._paused_until = now + _PAUSE_S
             return

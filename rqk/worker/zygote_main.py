@@ -87,9 +87,10 @@ class Zygote:
                 import_module(name)
                 preloaded.append(name)
             except BaseException as error:  # user code: SystemExit included, and it must not take the worker down
-                import traceback
+                if not (isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")):
+                    import traceback
 
-                traceback.print_exc()
+                    traceback.print_exc()  # it happened inside of the module
                 self.problems.append(Problem("preload", name, _one_line(error), fatal=False))
         try:
             self.tools = horse.tools(self.settings)

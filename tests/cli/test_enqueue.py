@@ -52,7 +52,7 @@ def test_with_another_serializer(rqk: Command, redis: redis_py.Redis) -> None:
     assert rqk("enqueue", "m.f", ":[1]", "-S", "json", "--job-id", "mine").code == 0
     assert Job.fetch("mine", redis, serializer="json").args == [[1]]
     said = rqk("enqueue", "m.f", "%{1}", "-S", "json")
-    assert said.code == 1
+    assert said.code == 2
     assert "argument 1 ({1}) cannot be serialized" in said.err
 
 

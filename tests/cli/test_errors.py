@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import marshal
 import os
+import shutil
+import ssl
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import redis as redis_py
+from redis.crc import key_slot
 
 from rqk import Queue
 from tests.cli.conftest import Command, Process
 from tests.conftest import MakeServer, StartWorker
+from tests.support.proxy import Proxy
+from tests.support.server import free_port
+from tests.support.tls import make_certificate
 from tests.support.waiting import wait_until
 from tests.support.workers import ROOT, user_environment
 
@@ -36,6 +42,7 @@ NOBODY = "redis://127.0.0.1:1"
         ("worker -c no.such.module", "--config no.such.module: No module named 'no'"),
         ("worker -w rq.SimpleWorker", "instead of SimpleWorker use --recycle-after N"),
         ("worker --exception-handler my.handler", "use on_failure callbacks"),
+        ("worker --sentry-dsn https://key@sentry.io/1", "--sentry-dsn cannot be used here: jobs are not reported to"),
         ("worker --pid /no/such/directory/pid", "/no/such/directory/pid"),
         ("worker --no-such-option", "No such option"),
         ("worker -P /no/such/directory", "'/no/such/directory' does not exist"),
@@ -48,6 +55,9 @@ NOBODY = "redis://127.0.0.1:1"
         ("wroker", "No such command 'wroker'"),
         ("enqueue f()", "'f()' is not the dotted name of a function"),
         ("enqueue m.f :nope", "argument 1 is not JSON: 'nope'"),
+        ("enqueue m.f %zz", "argument 1 is not a Python literal: 'zz' (only texts, numbers, lists,"),
+        ("enqueue m.f -S json %{1,2}", "argument 1 ({1, 2}) cannot be serialized"),
+        ("worker --max-jobs x", "'--max-jobs': 'x' is not a valid number"),
         ("enqueue m.f a=1 a=2", "the keyword argument 'a' is given twice"),
         ("enqueue m.f --job-id a:b", "a job id holds letters, digits, '-' and '_' only"),
         ("enqueue m.f --timeout 0", "use -1 for no limit"),
@@ -57,7 +67,7 @@ NOBODY = "redis://127.0.0.1:1"
         ("enqueue m.f --wait 1 --result-ttl 0", "--result-ttl 0 keeps none"),
         ("enqueue m.f -S no.such.serializer", "give 'json', 'pickle' or a dotted path"),
         ("enqueue m.f -S os.path", "serializer 'os.path' has no dumps()"),
-        ("enqueue m.f -q a,b", "cannot hold a comma"),
+        ("enqueue m.f -q a,b", "'a,b': a queue's name cannot hold a comma"),
         ("info --interval 0", "'--interval': it must be at least 0.05 seconds"),
         ("suspend --duration 0", "'--duration': it must be at least 1 seconds, not 0"),
         ("requeue some-id", "Missing option '-q' / '--queue'"),
@@ -74,6 +84,11 @@ def test_bad_words(words: str, told: str, rqk: Command) -> None:
     assert said.code == 2
     assert told in " ".join(said.err.split())
     assert "Traceback" not in said.err
+
+
+def test_one_queue_is_not_several(rqk: Command) -> None:
+    said = rqk("enqueue", "m.f", "-q", "a,b")
+    assert "give several queues" not in said.err
 
 
 def test_a_queue_without_a_name(rqk: Command) -> None:
@@ -185,6 +200,39 @@ def test_a_server_that_has_no_room_for_another_client(rqk: Command, make_server:
     assert "its maxclients be raised" in said.err
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes a certificate with the openssl command")
+def test_a_certificate_that_nobody_vouches_for(rqk: Command, make_server: MakeServer, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with Proxy("127.0.0.1", make_server().port, tls=context) as proxy:
+        said = rqk("info", url=proxy.url)
+    assert said.code == 1
+    assert "ssl_ca_certs=/path/ca.crt in the URL, or RQK_REDIS_CA_FILE" in said.err
+    assert "Is it running" not in said.err
+
+
+def test_a_certificate_file_that_is_not_there(rqk_process: Process) -> None:
+    said = rqk_process("info", "--url", "rediss://h", env={"RQK_REDIS_CA_FILE": "/no/ca.crt"})
+    assert said.code == 2
+    assert "RQK_REDIS_CA_FILE: [Errno 2] No such file or directory: '/no/ca.crt'" in said.err
+
+
+def test_a_node_of_a_cluster(rqk: Command, make_server: MakeServer) -> None:
+    options = {"cluster_enabled": "yes", "cluster_require_full_coverage": "no", "cluster_port": str(free_port())}
+    server = make_server(**options)
+    said = rqk("enqueue", "m.f", url=server.url)
+    assert said.code == 1
+    assert "A cluster of several nodes cannot be used" in said.err
+    assert "Is it running" not in said.err
+    with server.client() as client:
+        client.execute_command("CLUSTER", "ADDSLOTS", key_slot(b"rq:queues"))
+        wait_until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok", 20, "the cluster")
+    said = rqk("enqueue", "m.f", url=server.url)
+    assert said.code == 1
+    assert "A cluster of several nodes cannot be used" in said.err
+
+
 def test_a_queue_whose_key_is_something_else(rqk: Command, redis: redis_py.Redis) -> None:
     redis.set("rq:queue:odd", "text")
     for words in (("enqueue", "m.f", "-q", "odd"), ("empty", "odd")):
@@ -211,6 +259,7 @@ def test_a_burst_without_jobs_tells_of_the_preload_too(start_worker: StartWorker
     worker = start_worker("default", options=["--preload", "no.such.module", "--burst"], ready=False)
     assert worker.wait() == 0
     assert "preload no.such.module: ModuleNotFoundError: No module named 'no'" in worker.log
+    assert "Traceback" not in worker.log, "it tells nothing that the sentence does not"
 
 
 @pytest.mark.parametrize(
@@ -250,9 +299,48 @@ def test_a_serializer_of_ones_own(rqk_process: Process, redis: redis_py.Redis, r
 def test_variables_are_checked_like_options(rqk_process: Process, redis_url: str) -> None:
     said = rqk_process("worker", "--url", redis_url, env={"RQK_RECYCLE_AFTER": "many"})
     assert said.code == 2
-    assert "'many' is not a valid integer" in said.err
+    assert "'many' is not a valid number" in said.err
+    assert "Invalid value for 'RQK_RECYCLE_AFTER'" in said.err
     said = rqk_process("info", env={"REDIS_PORT": "x"})
     assert (said.code, "REDIS_PORT must be a number" in said.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("QUEUES = 5", "QUEUES in the settings module must be a list of names, not 5"),
+        ("NAME = 5", "NAME in the settings module must be a text, not 5"),
+        ("DICT_CONFIG = {'version': 2}", "DICT_CONFIG in the settings module cannot be used: Unsupported version: 2"),
+    ],
+)
+def test_settings_of_another_kind(text: str, told: str, rqk_process: Process, tmp_path: Path) -> None:
+    (tmp_path / "odd_settings.py").write_text(text)
+    said = rqk_process("worker", "--path", str(tmp_path), "--config", "odd_settings", "--url", NOBODY)
+    assert (said.code, said.out) == (2, "")
+    assert told in " ".join(said.err.split())
+
+
+def test_a_setting_for_sentry_is_told_to_do_nothing(rqk_process: Process, tmp_path: Path, redis_url: str) -> None:
+    (tmp_path / "sentry_settings.py").write_text("SENTRY_DSN = 'https://key@sentry.io/1'\n")
+    words = ("--path", str(tmp_path), "--config", "sentry_settings", "--no-metrics", "--burst", "--url", redis_url)
+    said = rqk_process("worker", *words)
+    assert said.code == 0
+    assert "SENTRY_DSN in the settings module has no effect here" in said.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk_takes_no_output(redis_url: str) -> None:
+    with Path("/dev/full").open("w", encoding="ascii") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "rqk", "info", "--url", redis_url],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=user_environment(),
+            cwd=ROOT,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "Error: the output cannot be written: No space left on device.\n")
 
 
 def test_whoever_reads_us_may_leave(redis_url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +56,41 @@ def test_a_sentinel_with_everything() -> None:
         "PASSWORD": "a/b",
         "SSL": True,
         "SOCKET_TIMEOUT": 1,
-        "CONNECTION_KWARGS": {"ssl_ca_certs": "/ca.pem", "socket_timeout": 3},
+        "CONNECTION_KWARGS": {"ssl_ca_certs": "/dev/null", "socket_timeout": 3},
         "SENTINEL_KWARGS": {"password": "theirs", "username": "them"},
     }
     url = sentinel_url(setting)
     head, _, query = url.partition("?")
     assert head == "rediss+sentinel://me:a%2Fb@s:26379/main%20one/0"
-    assert set(query.split("&")) == {"ssl_ca_certs=%2Fca.pem", "sentinel_username=them", "sentinel_password=theirs"}
+    assert set(query.split("&")) == {"ssl_ca_certs=%2Fdev%2Fnull", "sentinel_username=them", "sentinel_password=theirs"}
     assert "main one" in describe(connect(url))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        pytest.param("raise RuntimeError('oops')", r"RuntimeError: oops \(settings_\d+\.py line 1\)", id="raises"),
+        pytest.param("\nx = = 3", r"SyntaxError: invalid syntax \(settings_\d+\.py line 2\)", id="is no Python"),
+        pytest.param(
+            "def f(): return len(5)\nX = f()", r"TypeError: .* \(settings_\d+\.py line 1\)", id="further down"
+        ),
+        pytest.param("import nosuch", r"No module named 'nosuch' \(settings_\d+\.py line 1\)", id="imports in vain"),
+        pytest.param("raise SystemExit(3)", "SystemExit: 3", id="wants to leave"),
+        pytest.param("SENTINEL = 5", "SENTINEL in the settings module cannot be used: 'int'", id="no dictionary"),
+        pytest.param("SENTINEL = {'INSTANCES': ['a']}", "SENTINEL in the settings module cannot", id="no pairs"),
+    ],
+)
+def test_a_settings_module_that_cannot_be_used(
+    text: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(click.UsageError, match=told):
+        target(tmp_path, monkeypatch, text).redis_url()
+
+
+def test_a_path_is_no_name_of_a_module() -> None:
+    with pytest.raises(click.UsageError, match=r"--config \./settings: this is not the dotted name of a module"):
+        Target(None, "./settings", ()).redis_url()
 
 
 @pytest.mark.parametrize(

@@ -133,6 +133,17 @@ def test_options_of_rq_without_effect_are_named(rqk_process: Process, redis: red
     ]
 
 
+def test_a_burst_does_not_wait_for_the_end_of_a_suspension(
+    rqk_process: Process, redis: redis_py.Redis, redis_url: str
+) -> None:
+    queue = Queue(connection=redis)
+    queue.enqueue("builtins.len", "abc")
+    redis.set("rq:suspended", 1)
+    said = rqk_process("worker", "--burst", "--no-metrics", "--url", redis_url)
+    assert (said.code, queue.count) == (0, 1)
+    assert "a burst does not wait for that: it leaves, and jobs stay" in said.out
+
+
 def test_a_suspended_worker_waits_instead_of_leaving(
     rqk: Command, redis: redis_py.Redis, start_worker: StartWorker
 ) -> None:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import redis as redis_py
 
 import rqk
-from rqk import Callback, Job, Queue, Worker, cancel_job, requeue_job, use_connection
+import rqk.worker
+from rqk import (
+    Callback,
+    Job,
+    Queue,
+    Worker,
+    cancel_job,
+    exceptions,
+    executions,
+    requeue_job,
+    results,
+    timeouts,
+    use_connection,
+)
 from rqk.command import (
     send_kill_horse_command,
     send_shutdown_command,
@@ -19,6 +34,7 @@ from rqk.command import (
 from rqk.connections import _current
 from rqk.decorators import job
 from rqk.errors import InvalidJobOperation, NoSuchJobError
+from rqk.suspension import is_suspended, resume, suspend
 from rqk.worker.known import KnownWorker
 from tests.conftest import StartWorker
 from tests.store.stage import FakeWorker
@@ -182,9 +198,15 @@ def test_workers_under_rqs_names(queue: Queue, redis: Client) -> None:
 
 
 @pytest.mark.parametrize(("name", "words"), [("SimpleWorker", "recycle_after"), ("Group", "does not have it yet")])
-def test_what_is_elsewhere_is_said(name: str, words: str) -> None:
+@pytest.mark.parametrize("module", [rqk, rqk.worker])
+def test_what_is_elsewhere_is_said(module: ModuleType, name: str, words: str) -> None:
     with pytest.raises(AttributeError, match=words):
-        getattr(rqk, name)
+        getattr(module, name)
+    with pytest.raises(ImportError, match=f"cannot import name '{name}' from '{module.__name__}': .*{words}"):
+        exec(f"from {module.__name__} import {name}", {})
+    assert not hasattr(module, name)
+    with pytest.raises(ImportError, match="cannot import name 'Nothing'"):
+        exec(f"from {module.__name__} import Nothing", {})
 
 
 @pytest.mark.parametrize(
@@ -220,3 +242,87 @@ def test_classes_of_a_queue(redis: Client) -> None:
         Queue("q", redis, job_class=Job)
     with pytest.raises(TypeError, match=r"Queue\(\) knows no argument 'timeout'"):
         Queue("q", redis, timeout=5)
+
+
+def test_what_a_registry_knows_of_its_entries(queue: Queue, redis: Client) -> None:
+    worker = FakeWorker(redis, "w", "default")
+    kept, done, failed, running = [
+        queue.enqueue(jobs.add, 1, job_id=name, result_ttl=ttl)
+        for name, ttl in (("kept", -1), ("done", 60), ("failed", 60), ("running", 60))
+    ]
+    worker.finish(worker.take(kept.id))
+    worker.finish(worker.take(done.id))
+    worker.fail(worker.take(failed.id))
+    worker.take(running.id, lease_s=90)
+    due = datetime.fromtimestamp(2_000_000_000, UTC)
+    late = queue.enqueue_at(due, jobs.add, 1)
+    now = datetime.now(UTC)
+    finished = queue.finished_job_registry
+    assert finished.get_queue() == queue
+    assert finished.get_expiration_time(kept) is None
+    for registry, one, seconds in (
+        (finished, done, 60),
+        (queue.failed_job_registry, failed, 365 * 86400),
+        (queue.started_job_registry, running, 90),
+    ):
+        expires = registry.get_expiration_time(one.id)
+        assert expires is not None
+        assert abs((expires - now).total_seconds() - seconds) < 20
+    assert queue.scheduled_job_registry.get_expiration_time(late) == due
+    with pytest.raises(NoSuchJobError, match="there is no job"):
+        finished.get_expiration_time(failed)
+    assert late in queue.scheduled_job_registry
+    assert running in queue.started_job_registry
+    redis.zadd(finished.key, {"expired": 1})
+    finished.cleanup()
+    assert finished.get_job_ids() == [done.id, kept.id]
+    finished.cleanup(now.timestamp() + 1000)
+    queue.scheduled_job_registry.cleanup()
+    assert (finished.get_job_ids(), queue.scheduled_job_registry.count) == ([kept.id], 1)
+    (execution,) = running.get_executions()
+    assert execution.job == running
+
+
+def test_a_job_has_callbacks_and_a_status_that_can_be_set(queue: Queue, redis: Client) -> None:
+    job = queue.enqueue(jobs.add, 1, on_success=jobs.on_success, on_stopped=Callback(jobs.on_stopped))
+    found = Job.fetch(job.id, redis)
+    assert (found.success_callback, found.failure_callback, found.stopped_callback) == (
+        *(jobs.on_success, None),
+        jobs.on_stopped,
+    )
+    found.set_status(rqk.JobStatus.CANCELED)
+    assert (found.get_status(refresh=False), job.get_status()) == ("canceled", "canceled")
+    with redis.pipeline() as pipe:
+        found.set_status(rqk.JobStatus.QUEUED, pipeline=pipe)
+        assert job.is_canceled
+        pipe.execute()
+    assert job.is_queued
+    assert job.is_async
+    assert not Queue("here", redis, is_async=False).enqueue(jobs.add, 1).is_async
+
+
+def test_a_job_is_scheduled_as_an_object(queue: Queue, redis: Client) -> None:
+    due = datetime.fromtimestamp(2_000_000_000, UTC)
+    job = Job.create(jobs.add, (1,), connection=redis, meta={"user": 7})
+    assert queue.schedule_job(job, due).is_scheduled
+    assert queue.scheduled_job_registry.get_scheduled_time(job) == due
+    assert (Job.fetch(job.id, redis).meta, Job.fetch(job.id, redis).origin) == ({"user": 7}, "default")
+
+
+def test_all_workers_pause_and_go_on(redis: Client) -> None:
+    assert not is_suspended(redis)
+    suspend(redis)
+    assert (is_suspended(redis), redis.ttl("rq:suspended")) == (True, -1)
+    suspend(redis, ttl=600)
+    assert 590 < redis.ttl("rq:suspended") <= 600
+    assert resume(redis)
+    assert (is_suspended(redis), resume(redis)) == (False, False)
+    with pytest.raises(ValueError, match="ttl must be greater than 0, not 0"):
+        suspend(redis, 0)
+
+
+def test_modules_under_rqs_names_have_the_same_things() -> None:
+    assert exceptions.NoSuchJobError is NoSuchJobError
+    assert exceptions.InvalidJobOperation is InvalidJobOperation
+    assert timeouts.JobTimeoutException is rqk.JobTimeoutException
+    assert (results.Result, executions.Execution) == (rqk.Result, rqk.Execution)

@@ -36,7 +36,7 @@ def options(client: Any) -> dict[str, Any]:
         ("redis://h", {"host": "h"}, "Redis at h:6379"),
         ("redis://me:p%40ss@h/0", {"username": "me", "password": "p@ss"}, "Redis at h:6379"),
         ("redis://h?db=3", {"db": 3}, "Redis at h:6379"),
-        ("rediss://h/1?ssl_ca_certs=/ca", {"host": "h", "ssl_ca_certs": "/ca"}, "Redis at h:6379 (TLS)"),
+        ("rediss://h/1?ssl_ca_certs=/dev/null", {"host": "h", "ssl_ca_certs": "/dev/null"}, "Redis at h:6379 (TLS)"),
         ("unix:///run/s.sock?db=1", {"path": "/run/s.sock", "db": 1}, "Redis at /run/s.sock"),
     ],
 )
@@ -81,7 +81,7 @@ def test_sentinel_urls(url: str, sentinels: list[tuple[str, int]], wanted: dict[
 
 
 def test_sentinels_have_logins_of_their_own_and_tls() -> None:
-    url = "rediss+sentinel://:data@a:1/m?sentinel_password=guard&sentinel_username=g&ssl_ca_certs=/ca"
+    url = "rediss+sentinel://:data@a:1/m?sentinel_password=guard&sentinel_username=g&ssl_ca_certs=/dev/null"
     pool: Any = connect(url).connection_pool
     asked = pool.sentinel_manager.sentinels[0].connection_pool
     assert asked.connection_kwargs["password"] == "guard"
@@ -108,6 +108,9 @@ def test_sentinels_have_logins_of_their_own_and_tls() -> None:
         ("redis://h/0?ssl_ca_certs=/ca.crt", "knows no parameter ssl_ca_certs; TLS needs rediss://"),
         ("unix:///r.sock?ssl_ca_certs=/ca.crt", "unix:// knows no parameter ssl_ca_certs$"),
         ("rediss://h/0?ssl_cert_reqs=bogus", "ssl_cert_reqs=bogus: Invalid SSL Certificate Requirements"),
+        ("rediss://h/0?ssl_ca_certs=/no/ca.crt", "ssl_ca_certs: cannot read /no/ca.crt: No such file or directory$"),
+        ("rediss://h/0?ssl_certfile=/no/c&ssl_keyfile=/k", "ssl_certfile: cannot read /no/c: No such file"),
+        ("rediss+sentinel://h/m?ssl_keyfile=/no/key", "ssl_keyfile: cannot read /no/key: No such file or directory$"),
         ("redis://h/0?protocol=9", "protocol=9: protocol must be either 2 or 3"),
         ("redis://h/0?encoding=bogus", "encoding=bogus: unknown encoding: bogus"),
         ("redis://h/0?maint_notifications_config=1", "maint_notifications_config=1: 'str' object has no attribute"),
