@@ -219,8 +219,7 @@ def test_a_certificate_file_that_is_not_there(rqk_process: Process) -> None:
 
 
 def test_a_node_of_a_cluster(rqk: Command, make_server: MakeServer) -> None:
-    options = {"cluster_enabled": "yes", "cluster_require_full_coverage": "no", "cluster_port": str(free_port())}
-    server = make_server(**options)
+    server = make_server(cluster_enabled="yes", cluster_require_full_coverage="no", cluster_port=str(free_port()))
     said = rqk("enqueue", "m.f", url=server.url)
     assert said.code == 1
     assert "A cluster of several nodes cannot be used" in said.err
