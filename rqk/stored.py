@@ -42,11 +42,6 @@ _SETTABLE: dict[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("enqueue_at_front", "allow_dependency_failures"), bool),
 }
 
-_INNER = frozenset({"record", "serializer"})
-
-
-def _reason(name: str) -> str:
-    return "it is written by what becomes of the job" if name in JobRecord._fields else "a job has no such field"
 
 
 class StoredJob:
@@ -89,14 +84,15 @@ class StoredJob:
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # A plain attribute would hide the record's field, and be stored nowhere.
-        if name in _INNER or name[0] == "_" or (name not in JobRecord._fields and hasattr(type(self), name)):
+        # A plain attribute would hide the record's field, and be stored nowhere. What is no field is the caller's own, as in RQ.
+        if name not in JobRecord._fields:
             object.__setattr__(self, name, value)
             return
         read = _SETTABLE.get(name)
         if read is None:
+            can_be = ", ".join(sorted([*_SETTABLE, "meta"]))
             raise AttributeError(
-                f"a job's {name} cannot be set: {_reason(name)}; what can be is {', '.join(sorted([*_SETTABLE, 'meta']))}"
+                f"a job's {name} cannot be set: it is written by what becomes of the job; what can be is {can_be}"
             )
         try:
             self.record = self.record._replace(**{name: read(value)})
