@@ -43,7 +43,6 @@ _SETTABLE: dict[str, Callable[[Any], Any]] = {
 }
 
 
-
 class StoredJob:
     """A job's record under RQ's names; :class:`rqk.job.Job` can also ask and act."""
 
