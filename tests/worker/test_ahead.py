@@ -158,13 +158,13 @@ def test_told_to_stop_it_gives_back_what_has_not_begun(
 ) -> None:
     many(redis, tmp_path / "notes", 1000)
     worker = start_worker("default", options=options, ready=False)
-    wait_until(lambda: int(redis.zcard(keys.finished("default"))) > 50, 20, "it to be in its stride")
+    wait_until(lambda: int(redis.zcard(keys.finished("default"))) > 50, 60, "it to be in its stride")
     worker.process.send_signal(signal.SIGTERM)
     assert worker.wait() == 0
     done = int(redis.zcard(keys.finished("default")))
     assert done + redis.llen(keys.queue("default")) == 1000
     assert order_of(tmp_path / "notes") == [str(number) for number in range(done)]
-    start_worker("default", options=[*options, "--burst"], ready=False).wait()
+    start_worker("default", options=[*options, "--burst"], ready=False).wait(60)
     assert order_of(tmp_path / "notes") == [str(number) for number in range(1000)]
 
 
@@ -187,7 +187,7 @@ def test_forgotten_scripts_are_missed_once(
     """As after a restart of Redis; a worker that never comes to rest posts its claims and waits for none."""
     many(redis, tmp_path / "notes", 1000)
     worker = start_worker("default", options=options, ready=False)
-    wait_until(lambda: int(redis.zcard(keys.finished("default"))) > 50, 20, "it to be in its stride")
+    wait_until(lambda: int(redis.zcard(keys.finished("default"))) > 50, 60, "it to be in its stride")
     redis.script_flush()
     wait_until(lambda: all_done(redis, 1000), 60, "all to finish")
     assert sorted(order_of(tmp_path / "notes"), key=int) == [str(number) for number in range(1000)]
