@@ -142,7 +142,7 @@ def new_record(
 
 def _check_kinds(args: Any, kwargs: Any, description: Any, meta: Any, retry: Any, repeat: Any) -> None:
     """Raise TypeError for what would be understood in another way, or fail far from here. RQ's own Retry and Repeat will do."""
-    if isinstance(args, (str, bytes)) or not (args is None or isinstance(args, Iterable)):
+    if type(args) is not tuple and (isinstance(args, (str, bytes)) or not (args is None or isinstance(args, Iterable))):
         raise TypeError(f"args are the function's arguments as a tuple or a list, not {args!r}")
     if kwargs and not isinstance(kwargs, Mapping):
         raise TypeError(f"kwargs are the function's keyword arguments as a dictionary, not {kwargs!r}")

@@ -71,7 +71,7 @@ def peek_func_name(data: bytes) -> str | None:
 def describe_callable(func: Any) -> tuple[Any, str]:
     """Instance and function name of what a user hands to ``enqueue``. Raises TypeError or ValueError as RQ does."""
     if isinstance(func, str):
-        if not all(func.split(".")) or any(sign.isspace() for sign in func):
+        if not all(func.split(".")) or func.split() != [func]:
             raise ValueError(f"{func!r} is not the dotted name of a function, such as package.module.function")
         if "." not in func and not hasattr(builtins, func):
             raise ValueError(
