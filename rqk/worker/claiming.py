@@ -23,9 +23,8 @@ from rqk.store.transitions import Held
 from rqk.worker.options import WorkerOptions
 
 BLOCK_S = 60  # then the pop is asked anew, so that a connection that died without a word is noticed
-_ANSWER_S = (
-    5.0  # a line is only read when its answer has come or has been called for; the waiting itself is a selector's
-)
+# A line is only read when its answer has come or has been called for; the waiting itself is a selector's.
+_ANSWER_S = 5.0
 
 
 @dataclass(slots=True)
