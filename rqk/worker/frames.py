@@ -11,7 +11,7 @@ FrameError and nothing else.
 
 from __future__ import annotations
 
-import socket
+import _socket
 import struct
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -27,6 +27,8 @@ LARGE = 1 << 16  # a field from this size on is written on its own instead of be
 
 _HEAD = struct.Struct("<BBII")
 HEAD_BYTES = _HEAD.size
+# The class in C that Python's own is made of, which is more for each fork to copy.
+PlainSocket = _socket.socket
 _SMALL_READ = 1 << 15  # a larger buffer would be mapped and unmapped by malloc at each read
 _LARGE_READ = 1 << 18
 
@@ -100,7 +102,7 @@ def pieces(kind: Kind, fields: Sequence[bytes] = ()) -> list[bytes]:
     return done
 
 
-def send(sock: socket.socket, kind: Kind, fields: Sequence[bytes] = ()) -> None:
+def send(sock: PlainSocket, kind: Kind, fields: Sequence[bytes] = ()) -> None:
     """Write one frame to a blocking socket, whole.
 
     Raises FrameError for a frame above the limits (nothing was written then), OSError when the other side is gone.
@@ -128,7 +130,7 @@ class Outgoing:
         for piece in pieces(kind, fields):
             self._queue.append(memoryview(piece))
 
-    def flush(self, sock: socket.socket) -> bool:
+    def flush(self, sock: PlainSocket) -> bool:
         """Write what the socket takes now; return True when nothing is left. Raises OSError when the other side is
         gone.
         """
@@ -227,7 +229,7 @@ class Decoder:
         return frames, at
 
 
-def receive(sock: socket.socket, decoder: Decoder) -> list[Frame] | None:
+def receive(sock: PlainSocket, decoder: Decoder) -> list[Frame] | None:
     """Read once from a socket: complete frames (maybe none), or None when the other side is gone.
 
     On a non-blocking socket with nothing to read it returns an empty list. Raises FrameError for bytes that are no
@@ -242,7 +244,7 @@ def receive(sock: socket.socket, decoder: Decoder) -> list[Frame] | None:
     return decoder.feed(data) if data else None
 
 
-def receive_all(sock: socket.socket, decoder: Decoder) -> tuple[list[Frame], bool]:
+def receive_all(sock: PlainSocket, decoder: Decoder) -> tuple[list[Frame], bool]:
     """Read a non-blocking socket until it is empty or at its end: the frames, and whether the end was reached.
 
     For the moment after a horse's EXITED: what it wrote before it died is still in the socket and counts.

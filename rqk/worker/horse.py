@@ -8,17 +8,18 @@ that the job left behind.
 
 from __future__ import annotations
 
+import _socket
 import os
 import select
-import socket
 import sys
 import zlib
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from rqk.core.verdict import EXIT_MUTE
 from rqk.serializers import resolve_serializer
 from rqk.worker import afterfork, memory, process
-from rqk.worker.frames import Decoder, Frame, FrameError, Kind, receive, send
+from rqk.worker.frames import Decoder, Frame, FrameError, Kind, PlainSocket, receive, send
 from rqk.worker.messages import Order, order_fields, outcome_fields, read_order
 from rqk.worker.perform import Tools, perform
 
@@ -62,7 +63,7 @@ class UserMetrics:
 
 
 def run(
-    sock: socket.socket, settings: ChildSettings, its_tools: Tools, metrics: UserMetrics, *, at_leisure: bool = False
+    sock: PlainSocket, settings: ChildSettings, its_tools: Tools, metrics: UserMetrics, at_leisure: bool = False
 ) -> int:
     """Live as a horse; ``metrics`` know what those of preloaded modules said before the fork. Return the exit code.
 
@@ -71,7 +72,7 @@ def run(
 
     0: all jobs were reported, LEAVE came, or the supervisor is gone.
     """
-    process.set_name("rqk-horse")
+    process.set_name(b"rqk-horse")
     afterfork.after_fork()
     if at_leisure and not select.select([sock], [], [], 0)[0]:
         rehearse(settings, its_tools, times=1)
@@ -105,7 +106,7 @@ def run(
         outcome = outcome._replace(
             leaving=left == 0, maxrss_kib=memory.peak_bytes() >> 10, metrics=metrics.delta(), imported=imported
         )
-        _flush()  # what the job printed comes before its outcome in the log
+        process.flush()  # what the job printed comes before its outcome in the log
         try:
             send(sock, Kind.OUTCOME, outcome_fields(outcome))
         except ConnectionError:  # the supervisor is gone
@@ -132,8 +133,8 @@ def rehearse(settings: ChildSettings, its_tools: Tools, times: int = REHEARSALS)
             b"data": data,
             b"origin": b"rehearsal",
         }
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
+        ours, theirs = _socket.socketpair()
+        with closing(ours), closing(theirs):
             for number in range(times):
                 send(ours, Kind.JOB, order_fields(Order(str(number), "", "rehearsal", "", 60.0, fields)))
             run(theirs, settings._replace(recycle_after=times, job_memory_limit=None), its_tools, UserMetrics())
@@ -158,18 +159,10 @@ def worth_inheriting(names: list[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _next(sock: socket.socket, decoder: Decoder, waiting: list[Frame]) -> Frame | None:
+def _next(sock: PlainSocket, decoder: Decoder, waiting: list[Frame]) -> Frame | None:
     while not waiting:
         frames = receive(sock, decoder)
         if frames is None:
             return None
         waiting += frames
     return waiting.pop(0)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):
-            pass

@@ -18,6 +18,7 @@ from rqk.core.verdict import EXIT_BROKEN, EXIT_ORPHAN
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
+_SIGKILL = int(signal.SIGKILL)  # the enum member is found and turned into a number by Python code, in each horse
 
 # Looked up in the parent, once: a child should not search libraries for it.
 _prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
@@ -29,14 +30,15 @@ set_signal: Callable[[int, Any], Any] = _plain.signal
 get_signal: Callable[[int], Any] = _plain.getsignal
 
 
-def spawn(child: Callable[[], int], *, group: bool) -> int:
-    """Fork; run ``child`` in the new process and end it with the returned exit code. Return its pid.
+def spawn(child: Callable[..., int], *args: Any, group: bool, flushed: bool = False) -> int:
+    """Fork; run ``child(*args)`` in the new process and end it with the returned exit code. Return its pid.
 
     The child never returns into this stack: an exception ends it with EXIT_BROKEN, its traceback on stderr. No atexit
     handlers run in it. With ``group`` it leads a process group of its own, set by both sides so that neither can be
     too early. Raises OSError when the system refuses a process (EAGAIN: a pids limit; ENOMEM).
     """
-    _flush()  # or the child would write the parent's buffered text once more
+    if not flushed:
+        flush()  # or the child would write the parent's buffered text once more
     pid = os.fork()
     if pid:
         if group:
@@ -49,17 +51,18 @@ def spawn(child: Callable[[], int], *, group: bool) -> int:
     try:
         if group:
             os.setpgid(0, 0)
-        code = child()
+        code = child(*args)
     except BaseException:  # the traceback goes to stderr, the exit code says so
         import traceback
 
         traceback.print_exc()
     finally:
-        _flush()
+        flush()
         os._exit(code)
 
 
-def _flush() -> None:
+def flush() -> None:
+    """Write out what standard output and error hold back. Raises nothing."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -74,15 +77,15 @@ def die_with_parent(parent: int) -> None:
     not exist. Children of this process do not inherit it.
     """
     if _prctl is not None:
-        _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        _prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(EXIT_ORPHAN)
 
 
-def set_name(name: str) -> None:
-    """Set the name that ``top`` and ``ps -o comm`` show, at most 15 bytes. No-op off Linux."""
+def set_name(name: bytes) -> None:
+    """Set the name that ``top`` and ``ps -o comm`` show, cut to 15 bytes. No-op off Linux."""
     if _prctl is not None:
-        _prctl(_PR_SET_NAME, name.encode()[:15] + b"\0", 0, 0, 0)
+        _prctl(_PR_SET_NAME, name, 0, 0, 0)
 
 
 def reset_signals() -> None:

@@ -145,7 +145,7 @@ class Runner:
             self._ask_again_at = now + 1.0
         elif task is not None and task.horse is not None and event.pid == task.horse.pid and task.ending is None:
             return self._died(task, event, now)
-        elif not self.stable.waiting and self.stable.asked == 0:
+        elif self.stable.has_lost(event.pid) or (not self.stable.waiting and self.stable.asked == 0):
             # A waiting horse died (the kernel's choice, or someone's); the next one after a breath, in case they all do.
             self._oom_kills = self._cgroup.oom_kills()
             if event.status != 0:

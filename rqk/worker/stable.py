@@ -1,4 +1,4 @@
-"""The stable: the zygote, the horse that runs, and the one that waits ("one ahead"), so that a fork's cost overlaps a running job."""
+"""The stable: the zygote, the horse that runs, and those that wait, so that a fork's cost overlaps a running job."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rqk.worker.zygote import Closable, Exited, Forked, ForkFailed, Ready, Zygot
 
 log = logging.getLogger("rqk.worker")
 
+_AHEAD = 2  # one would still be preparing itself when a job comes right after the last
 _AHEAD_IN_A_HURRY = 4
 _MOST_LEARNED = 3000  # modules; what a horse says is not trusted to end
 
@@ -63,6 +64,7 @@ class Stable:
         self.asked = 0  # forks under way
         self.ready: Ready | None = None
         self._learned: set[str] = set()
+        self._lost: set[int] = set()
 
     def start(self, close: Iterable[Closable] = ()) -> None:
         """Fork the zygote and ask for the first horse. The caller has no other thread now. Raises OSError."""
@@ -84,7 +86,7 @@ class Stable:
         return bool(self.waiting) or (self.asked > 0 and not self.is_broken)
 
     def ask(self, *, hurry: bool = False) -> None:
-        """Ask for a horse unless one waits or comes; in a ``hurry`` (jobs follow each other) for some at a time.
+        """Ask for a horse unless enough wait or come; in a ``hurry`` (jobs follow each other) for some at a time.
 
         Several in a row cost the zygote less than one by one: what it wakes up for, and the memory it has to copy for
         itself after a fork, is shared by them.
@@ -92,11 +94,13 @@ class Stable:
         if self.zygote is None or self.zygote.closed:
             return
         there = len(self.waiting) + self.asked
-        if hurry and self.settings.recycle_after == 1:
+        if self.settings.recycle_after > 1:  # the one that runs comes back
+            count = 1 - there
+        elif hurry:
             count = _AHEAD_IN_A_HURRY - there if there <= 1 else 0
         else:
-            count = 1 if there == 0 else 0
-        if count:
+            count = _AHEAD - there
+        if count > 0:
             self.asked += count
             self.zygote.request_fork(count, at_leisure=not hurry)
 
@@ -132,7 +136,14 @@ class Stable:
                 for horse in [horse for horse in self.waiting if horse.pid == event.pid]:
                     horse.close()
                     self.waiting.remove(horse)
+                    self._lost.add(event.pid)
         return events
+
+    def has_lost(self, pid: int) -> bool:
+        """Whether this horse died while it waited; said once."""
+        lost = pid in self._lost
+        self._lost.discard(pid)
+        return lost
 
     def stop(self) -> int | None:
         """Kill zygote and horses; returns the zygote's wait status if it could be had."""

@@ -1,7 +1,7 @@
 """The zygote as its supervisor sees it: settings, events, and the handle. The process itself is in zygote_main.py.
 
 How to use it: start, poll ``handle.sock`` for reading, ``events()``; ``request_fork()`` early enough that a horse is
-there when the next job is ("one ahead"). ``Exited`` may come before the outcome that the horse wrote just before it
+there when the next job is. ``Exited`` may come before the outcome that the horse wrote just before it
 ended was read from its own socket: judge only after frames.receive_all on that one. And judge by Exited, not by the
 end of the horse's socket, which a process that the job left behind may hold open.
 """
@@ -64,9 +64,7 @@ class Exited:
 
     pid: int
     status: int  # as waitpid returns it
-    maxrss_kib: int  # the largest of the horse, over all its jobs
-    utime_s: float
-    stime_s: float
+    maxrss_kib: int  # the largest of the horse, over all its jobs; 0 for an ordinary end
     crash_text: str  # what faulthandler wrote; "" for an ordinary end
 
 
@@ -220,7 +218,7 @@ class ZygoteHandle:
         if frame.kind is Kind.EXITED:
             pid, status, maxrss = (int(field) for field in fields[:3])
             self.horses.discard(pid)
-            return Exited(pid, status, maxrss, float(fields[3]), float(fields[4]), fields[5].decode("utf-8", "replace"))
+            return Exited(pid, status, maxrss, fields[3].decode("utf-8", "replace"))
         if frame.kind is Kind.FORK_FAILED:
             self._sockets.pop(0).close()
             return ForkFailed(fields[0].decode("utf-8", "replace"))

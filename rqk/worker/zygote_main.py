@@ -18,6 +18,7 @@ import pickle
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 from importlib import import_module
@@ -25,13 +26,18 @@ from typing import Any
 
 from rqk.worker import afterfork, horse, memory, process
 from rqk.worker.children import ChildSettings, Problem
-from rqk.worker.frames import HEAD_BYTES, Decoder, FrameError, Kind, encode, rest_of, send, text_fields
+from rqk.worker.frames import HEAD_BYTES, Decoder, FrameError, Kind, PlainSocket, encode, rest_of, send, text_fields
+from rqk.worker.settings import arrived
 
 CRASH_BYTES = 8192  # of faulthandler's text; it starts with the most recent call
 _QUIET_S = 0.02  # how long the ordinary end of a horse may wait for company on its way to the supervisor
+_FAREWELL_S = 0.05
 _ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
-_MOST_SOCKETS = 64  # in one read; a supervisor has one or two requests under way
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+_INT_BYTES = struct.calcsize("i")
+_ANCILLARY_BYTES = socket.CMSG_LEN(64 * _INT_BYTES)  # in one read; a supervisor asks for a few horses at a time
 _DEFAULT = int(signal.SIG_DFL)
+_FAMILY, _TYPE = int(socket.AF_UNIX), int(socket.SOCK_STREAM)
 _DEFAULT_IN_HORSES = tuple(map(int, (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)))
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -45,6 +51,10 @@ class Zygote:
         self.horses: dict[int, int] = {}  # pid -> descriptor of its crash file
         self.problems: list[Problem] = []
         self.metrics = horse.UserMetrics()
+        self.sockets: list[
+            int
+        ] = []  # of the next horses; they come with the first bytes of a request, the rest may come later
+        self.filling: list[bytes] = []
         self.unsaid: list[bytes] = []  # frames; ordinary ends of horses need not wake the supervisor each
 
     def run(self) -> int:
@@ -62,9 +72,9 @@ class Zygote:
             end.setblocking(False)
         preloaded = self.preload()
         self.wake_read = wake_read
-        signal.signal(
-            signal.SIGCHLD, lambda number, frame: None
-        )  # a handler must exist for the wake-up byte to be written
+        self.pid, self.child = os.getpid(), self.become_horse
+        self.descriptors = tuple(end.fileno() for end in (self.sock, wake_read, self.wake_write))
+        signal.signal(signal.SIGCHLD, _on_child)
         signal.set_wakeup_fd(self.wake_write.fileno(), warn_on_full_buffer=False)
         words = [str(len(preloaded)), *preloaded]
         for problem in self.problems:
@@ -116,7 +126,7 @@ class Zygote:
                 )
             )
         horse.rehearse(self.settings, self.tools)
-        process.set_name("rqk-zygote")
+        process.set_name(b"rqk-zygote")
         threading: Any = sys.modules.get(
             "threading"
         )  # who has not imported it has no threads, and a fork without it is cheaper
@@ -136,6 +146,7 @@ class Zygote:
                 )
             )
         gc.collect()
+        self.filling = memory.fill_gaps()
         gc.freeze()  # a collection in a horse then leaves the shared pages alone
         return preloaded
 
@@ -145,7 +156,6 @@ class Zygote:
         poller.register(self.sock, select.POLLIN)
         poller.register(self.wake_read, select.POLLIN)
         wake = self.wake_read.fileno()
-        sockets: list[int] = []  # they come with the first bytes of a request, whose rest may come with the next read
         while True:
             ready = poller.poll(1000 * _QUIET_S if self.unsaid else None)
             if not ready:
@@ -155,35 +165,50 @@ class Zygote:
                     self.reap()
                     continue
                 data, more = _receive(self.sock)
-                sockets += more
+                self.sockets += more
                 if not data:
                     return
+                wanted: list[bool] = []
                 for frame in decoder.feed(data):
                     if frame.kind is Kind.IMPORT:
                         self.inherit(frame.fields)
                         continue
-                    if frame.kind is not Kind.FORK or not sockets:
+                    if frame.kind is not Kind.FORK or len(wanted) == len(self.sockets):
                         raise FrameError(f"a supervisor does not send {frame.kind.name} like this to a zygote")
-                    self.fork(sockets.pop(0), at_leisure=frame.fields == [b"1"])
+                    wanted.append(frame.fields == [b"1"])
+                if wanted:
+                    self.fork(wanted)
                 if self.unsaid:
                     self.say()
 
-    def fork(self, sock: int, *, at_leisure: bool) -> None:
-        """Make one horse, which talks over the socket of this descriptor."""
-        began = time.perf_counter()
-        crash, zygote = -1, os.getpid()
-        try:
-            crash = _crash_file()
-            pid = process.spawn(lambda: self.become_horse(sock, crash, zygote, at_leisure=at_leisure), group=True)
-        except OSError as error:
-            if crash >= 0:
-                os.close(crash)
-            self.unsaid.append(encode(Kind.FORK_FAILED, [_one_line(error).encode()]))
-            return
-        finally:
+    def fork(self, wanted: list[bool]) -> None:
+        """Make a horse for each entry, which says whether it may prepare itself; each talks over the next socket.
+
+        One right after the other, and told of later: what is written to between two forks must be copied for each.
+        """
+        process.flush()
+        made: list[tuple[int, float] | OSError] = []
+        for sock, at_leisure in zip(self.sockets, wanted, strict=False):
+            began = time.perf_counter()
+            crash = -1
+            try:
+                crash = _crash_file()
+                pid = process.spawn(self.child, sock, crash, at_leisure, group=True, flushed=True)
+            except OSError as error:
+                if crash >= 0:
+                    os.close(crash)
+                made.append(error)
+                continue
+            self.horses[pid] = crash
+            made.append((pid, time.perf_counter() - began))
+        for sock in self.sockets[: len(wanted)]:
             os.close(sock)
-        self.horses[pid] = crash
-        self.unsaid.append(encode(Kind.FORKED, [b"%d" % pid, b"%.6f" % (time.perf_counter() - began)]))
+        del self.sockets[: len(wanted)]
+        for found in made:
+            if isinstance(found, OSError):
+                self.unsaid.append(encode(Kind.FORK_FAILED, [_one_line(found).encode()]))
+            else:
+                self.unsaid.append(encode(Kind.FORKED, [b"%d" % found[0], b"%.6f" % found[1]]))
 
     def say(self) -> None:
         """Tell the supervisor what was kept back."""
@@ -198,22 +223,32 @@ class Zygote:
             except Exception:  # noqa: S112 - only speed depends on it
                 continue
         gc.collect()
+        self.filling += memory.fill_gaps()
         gc.freeze()
 
-    def become_horse(self, sock: int, crash: int, zygote: int, *, at_leisure: bool) -> int:
+    def become_horse(self, sock: int, crash: int, at_leisure: bool) -> int:
         """Go on as a horse, in the new process."""
-        process.die_with_parent(zygote)
+        process.die_with_parent(self.pid)
         signal.set_wakeup_fd(-1)
         for number in _DEFAULT_IN_HORSES:
             process.set_signal(number, _DEFAULT)
         # What stays open here would keep the others from noticing an end.
-        for end in (self.sock, self.wake_read, self.wake_write):
-            end.close()
-        for descriptor in self.horses.values():
+        for descriptor in self.descriptors:
             os.close(descriptor)
-        faulthandler.enable(file=crash)
-        own = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, sock)
-        return horse.run(own, self.settings, self.tools, self.metrics, at_leisure=at_leisure)
+        for pid in self.horses:
+            os.close(self.horses[pid])
+        for descriptor in self.sockets:
+            if descriptor != sock:
+                os.close(descriptor)
+        faulthandler.enable(crash)
+        own = PlainSocket(_FAMILY, _TYPE, 0, sock)
+        code = horse.run(own, self.settings, self.tools, self.metrics, at_leisure)
+        if code == 0:
+            # The end of a process takes as long as a small job, and the supervisor, which was just woken, may have to wait for
+            # it on this processor: it goes first, and says when it has what it needs by closing its end.
+            select.select([own], (), (), _FAREWELL_S)
+        own.detach()  # it ends with the process; Python would think about a warning first
+        return code
 
     def reap(self) -> None:
         """Wait for the horses that have ended, and tell about each."""
@@ -241,25 +276,36 @@ class Zygote:
     def bury(self, state: os.waitid_result) -> None:
         """A horse has ended and is still a zombie."""
         pid = state.si_pid
-        if state.si_code != os.CLD_EXITED or state.si_status != 0:
-            process.kill_group(pid)  # before it is reaped: until then nobody else can have this number
-        _, status, usage = os.wait4(pid, 0)
         crash = self.horses.pop(pid)
-        text = _read_crash(crash) if status else b""
+        if state.si_code == os.CLD_EXITED and state.si_status == 0:
+            os.waitpid(pid, 0)
+            os.close(crash)
+            self.unsaid.append(encode(Kind.EXITED, [b"%d" % pid, b"0", b"0", b""]))
+            return
+        process.kill_group(pid)  # before it is reaped: until then nobody else can have this number
+        _, status, usage = os.wait4(pid, 0)
+        text = _read_crash(crash)
         os.close(crash)
-        maxrss = usage.ru_maxrss >> 10 if sys.platform == "darwin" else usage.ru_maxrss
-        words = [b"%d" % pid, b"%d" % status, b"%d" % maxrss, b"%.6f" % usage.ru_utime, b"%.6f" % usage.ru_stime, text]
-        self.unsaid.append(encode(Kind.EXITED, words))
-        if status:
-            self.say()
+        peak = usage.ru_maxrss >> 10 if sys.platform == "darwin" else usage.ru_maxrss
+        self.unsaid.append(encode(Kind.EXITED, [b"%d" % pid, b"%d" % status, b"%d" % peak, text]))
+        self.say()
+
+
+def _on_child(number: int, frame: object) -> None:
+    """A handler must exist for the wake-up byte to be written. A function of the module, as horses would have to free another."""
 
 
 def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     """Read requests and the descriptors that came with them, in order; b"" at the end."""
     try:
-        data, descriptors, _, _ = socket.recv_fds(sock, 4096, _MOST_SOCKETS)
+        data, ancillary, _, _ = sock.recvmsg(
+            4096, _ANCILLARY_BYTES, _CLOSE_ON_EXEC
+        )  # recv_fds of Python 3.11 drops the flag
     except ConnectionError:
         return b"", []
+    descriptors: list[int] = []
+    for _, _, packed in ancillary:  # nothing else than descriptors comes here
+        descriptors += struct.unpack(f"{len(packed) // _INT_BYTES}i", packed)
     return data, descriptors
 
 
@@ -295,6 +341,7 @@ def _one_line(error: BaseException) -> str:
 def main(descriptor: str, supervisor: str) -> None:
     """Begin as a new interpreter: ``descriptor`` is our end of the socket pair, ``supervisor`` the pid of who started us."""
     process.die_with_parent(int(supervisor))
+    arrived()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, int(descriptor))
     sock.set_inheritable(False)
     sys.argv[:] = ["rqk worker"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +91,22 @@ def test_the_resident_memory_of_a_process() -> None:
     pid = process.spawn(lambda: 0, group=False)
     process.reap(pid)
     assert limits.resident_bytes(pid) is None
+
+
+GAPS = """
+from rqk.worker import memory
+scattered = [bytes(100) for _ in range(400)]
+del scattered[::2]
+kept = memory.fill_gaps()
+places = [id(thing) for thing in [bytes(100) for _ in range(50)]]
+assert places == list(range(places[0], places[0] + 50 * 144, 144)), places
+assert sum(map(len, kept)) < 1 << 20
+"""
+
+
+def test_after_the_gaps_are_filled_new_objects_stand_side_by_side() -> None:
+    done = subprocess.run([sys.executable, "-c", GAPS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_oom_score_is_raised() -> None:

@@ -129,7 +129,7 @@ def test_reset_signals_undoes_the_handlers_of_the_parent() -> None:
 
 def test_a_process_has_a_name() -> None:
     def child() -> int:
-        process.set_name("rqk-a-very-long-name")
+        process.set_name(b"rqk-a-very-long-name")
         return 0 if Path("/proc/self/comm").read_text() == "rqk-a-very-long\n" else 1
 
     assert process.reap(process.spawn(child, group=False)) == 0

@@ -192,7 +192,7 @@ def test_a_waiting_horse_that_dies_is_replaced(redis: Client, start_worker: Star
     waits(redis, worker)
     doomed = worker.horses[0]
     doomed.kill()
-    wait_until(lambda: worker.horses and doomed not in worker.horses, 10, "another horse")
+    wait_until(lambda: len(worker.horses) == 2 and doomed not in worker.horses, 10, "another horse")
     job = Queue(connection=redis).enqueue(jobs.add, 1)
     assert ended(job) == "finished"
     assert "a waiting work-horse died (wait status 9)" in worker.log
@@ -442,11 +442,15 @@ def test_lines_for_machines(redis: Client, start_worker: StartWorker) -> None:
     assert (bad["level"], "ValueError: on purpose" in bad["message"]) == ("error", True)
 
 
-# One ahead
-def test_the_next_horse_waits_while_a_job_runs(redis: Client, start_worker: StartWorker, tmp_path: Path) -> None:
-    worker = start_worker("default")
+# Horses ahead
+@pytest.mark.parametrize(("options", "waiting"), [([], 2), (["--recycle-after", "5"], 1)])
+def test_the_next_horses_wait_while_a_job_runs(
+    redis: Client, start_worker: StartWorker, tmp_path: Path, options: list[str], waiting: int
+) -> None:
+    worker = start_worker("default", options=options)
     held = running(redis, tmp_path)
-    wait_until(lambda: len(worker.horses) == 2, 10, "a second horse")
+    wait_until(lambda: len(worker.horses) == 1 + waiting, 10, "the next horses")
+    holds_for(lambda: len(worker.horses) <= 1 + waiting, 0.3)
     held.open()
     assert ended(held.job) == "finished"
 
