@@ -167,9 +167,16 @@ def fetch(executor: Executor, name: str) -> WorkerRecord | None:
 
 
 def names(executor: Executor, queue: str | None = None) -> list[str]:
-    """Names of registered workers, of one queue or of all; sorted."""
+    """Names of registered workers, of one queue or of all, sorted; what is no worker's key counts as nothing."""
     found = executor.execute_command("SMEMBERS", keys.queue_workers(queue) if queue else keys.WORKERS)
-    return sorted(keys.worker_name(key.decode()) for key in found)
+    return sorted(name for name in map(_name, found) if name is not None)
+
+
+def _name(key: bytes) -> str | None:
+    try:
+        return keys.worker_name(key.decode())
+    except ValueError:
+        return None
 
 
 def send(client: Client, worker: str, command: Command) -> int:

@@ -23,6 +23,7 @@ from rqk.worker.children import ChildSettings, Problem
 from rqk.worker.frames import Decoder, Frame, FrameError, Kind, encode
 from rqk.worker.settings import inherited
 
+_REST_S = 5.0  # for a zygote that imports something large at this moment
 # sys.path comes first, so that the same rqk is found.
 _FRESH = "import sys; sys.path[:] = sys.argv[3:]; from rqk.worker.zygote_main import main; main(*sys.argv[1:3])"
 
@@ -170,7 +171,10 @@ class ZygoteHandle:
         frame = encode(Kind.FORK, [b"1" if at_leisure else b"0"])
         try:
             if ends:
-                socket.send_fds(self.sock, [frame * len(ends)], [end.fileno() for end in ends])
+                words = frame * len(ends)
+                sent = socket.send_fds(self.sock, [words], [end.fileno() for end in ends])
+                if sent < len(words):
+                    self._send_rest(words[sent:])
         except OSError:  # some bytes always fit, unless the zygote has not read for thousands of requests
             self.closed = True
         finally:
@@ -179,10 +183,22 @@ class ZygoteHandle:
 
     def request_import(self, names: Iterable[str]) -> None:
         """Tell that later horses shall have these modules from the start. Nothing answers."""
+        words = encode(Kind.IMPORT, [name.encode() for name in names])
         try:
-            self.sock.sendall(encode(Kind.IMPORT, [name.encode() for name in names]))
+            sent = self.sock.send(words)
         except OSError:  # dead, or it has not read for long: only speed depends on it
-            pass
+            return
+        if sent < len(words):
+            self._send_rest(words[sent:])
+
+    def _send_rest(self, words: bytes) -> None:
+        """Half a frame would spoil all that follow: wait a moment for the zygote to take the rest."""
+        self.sock.settimeout(_REST_S)
+        try:
+            self.sock.sendall(words)
+            self.sock.setblocking(False)
+        except OSError:
+            self.closed = True
 
     def has_news(self, readable: Collection[int]) -> bool:
         """Whether events() would return anything; ``readable``: descriptors that a selector has reported."""

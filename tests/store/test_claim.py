@@ -54,6 +54,25 @@ def test_first_in_first_out_and_priority(redis: Client) -> None:
     assert worker.claim() is Refusal.EMPTY
 
 
+@pytest.mark.parametrize(
+    "stray", [b"\xff\xfe", b"\xc3", b"a\xc0\xafb", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xc3\xe4\xb8\xad\xa9"]
+)
+@pytest.mark.parametrize("text", ["plain", "Straße", "作业", "🚀-ä"])
+def test_an_id_that_is_no_text_is_passed_over(redis: Client, stray: bytes, text: str) -> None:
+    put(redis, new(text))
+    redis.hset(b"rq:job:" + stray, mapping=redis.hgetall(keys.job(text)))
+    redis.lpush(keys.queue("q"), stray)
+    worker = FakeWorker(redis, "w")
+    assert worker.take(text).job_id == text
+    assert worker.claim() is Refusal.EMPTY
+
+
+def test_an_origin_that_is_no_text_counts_as_none(redis: Client) -> None:
+    put(redis, new("a"))
+    redis.hset(keys.job("a"), "origin", b"\xff")
+    assert FakeWorker(redis, "w").take("a").queue == "q"
+
+
 def test_an_empty_answer_makes_the_worker_idle(redis: Client) -> None:
     worker = FakeWorker(redis, "w")
     assert worker.field("state") == "started"

@@ -22,6 +22,7 @@ Client = redis_py.Redis
 
 def test_birth(redis: Client) -> None:
     worker = FakeWorker(redis, "w", "q", "two words")
+    redis.sadd("rq:workers", "no worker's key", b"\xff\xfe")
     assert workers.names(redis) == workers.names(redis, "q") == workers.names(redis, "two words") == ["w"]
     assert worker.field("queues") == "q,two words"
     assert 0 < int(redis.ttl(keys.worker("w"))) <= 60

@@ -8,6 +8,7 @@ import selectors
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -266,6 +267,18 @@ def test_garbage_to_the_zygote_ends_it_and_the_supervisor_notices() -> None:
         keeper.wait(Ready)
         keeper.zygote.sock.send(b"not a frame at all")
         wait_until(lambda: keeper.zygote.events() or keeper.zygote.closed, what="the end of the zygote")
+
+
+def test_a_request_larger_than_the_socket_takes_arrives_whole() -> None:
+    with stable() as keeper:
+        keeper.wait(Ready)
+        os.kill(keeper.zygote.pid, signal.SIGSTOP)
+        goes_on = threading.Timer(0.2, os.kill, (keeper.zygote.pid, signal.SIGCONT))
+        goes_on.start()
+        keeper.zygote.request_import(["no_such_module_" + "x" * 500] * 2000)
+        goes_on.join()
+        assert not keeper.zygote.closed
+        assert result(keeper.run(order("add", 1))) == 2
 
 
 @pytest.mark.parametrize("cut", [1, 5, 9])

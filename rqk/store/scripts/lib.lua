@@ -153,6 +153,14 @@ local function lease_job(id, ex, home, w, epoch, lease, ahead)
   if not ahead then call('EXPIRE', K.worker .. w .. K.executions_suffix, lease + 60) end  -- else it has the job in hand, and an end
 end
 
+local function is_text(bytes)                        -- whether it is UTF-8: ids and names are texts to everybody
+  if not string.find(bytes, '[\128-\255]') then return true end
+  local characters = { '[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]', '[\225-\236\238\239][\128-\191][\128-\191]', '\237[\128-\159][\128-\191]',
+    '\240[\144-\191][\128-\191][\128-\191]', '[\241-\243][\128-\191][\128-\191][\128-\191]', '\244[\128-\143][\128-\191][\128-\191]' }
+  for _, character in ipairs(characters) do bytes = string.gsub(bytes, character, ' ') end
+  return not string.find(bytes, '[\128-\255]')
+end
+
 -- One job from the first queue that has one, started under a lease, in the order given; with '1' as the last argument only
 -- leased, to be begun later, by a worker that has another job in hand.
 -- Returns {0} nothing, {1, id, queue, fields} a job (without the fields that are there only to be empty), {2} suspended, {3} retiring, {4} the worker is not registered.
@@ -186,7 +194,8 @@ local function claim()
           elseif name == 'origin' then origin = value end
         end
       end
-      if data and not LEFTOVER[status] and not (status == 'started' and is_running(id, origin or q)) then
+      if origin and not is_text(origin) then origin = nil end
+      if data and is_text(id) and not LEFTOVER[status] and not (status == 'started' and is_running(id, origin or q)) then
         local home = (origin and origin ~= '') and origin or q
         local ok, problem = pcall(lease_job, id, ex, home, w, epoch, lease, ahead)
         if not ok then                                 -- a key of another type: nothing that was popped may be lost
