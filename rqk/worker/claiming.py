@@ -41,6 +41,7 @@ class Waiter:
     def __init__(self, client: Client, queues: Sequence[str]) -> None:
         self._watches = [_Watch(queue, Line(client, _ANSWER_S)) for queue in queues]
         self.waiting = False
+        self.held: list[Held] = []  # moved by the pops, and not yet given back or started: whoever does that clears it
 
     def arm(self) -> None:
         """Begin to wait on every queue. Raises StoreUnavailable; then nothing waits."""
@@ -59,42 +60,41 @@ class Waiter:
         watch.line.send("BLMOVE", source, target, "LEFT", "RIGHT", BLOCK_S)
         watch.asked = True
 
-    def filenos(self) -> dict[int, Callable[[], list[Held]]]:
-        """What to select on, and what to call when one is readable."""
+    def filenos(self) -> dict[int, Callable[[], None]]:
+        """What to select on, and what to call when one is readable: it adds to ``held``. Raises StoreError."""
         return {watch.line.fileno(): partial(self._answer, watch) for watch in self._watches if watch.asked}
 
-    def _answer(self, watch: _Watch) -> list[Held]:
+    def _answer(self, watch: _Watch) -> None:
         """Read one answer; an empty one is asked anew."""
-        held = self._read(watch)
-        if not held:
+        if not self._read(watch):
             self._ask(watch)
-        return held
 
-    def _read(self, watch: _Watch) -> list[Held]:
+    def _read(self, watch: _Watch) -> bool:
+        """Whether the answer was an id."""
         watch.asked = False
         reply = watch.line.read()
         with suppress(UnicodeDecodeError):  # no id: it stays in the intermediate list, and a sweep drops it there
-            return [Held(watch.queue, reply.decode())] if isinstance(reply, bytes) else []
-        return []
+            if isinstance(reply, bytes):
+                self.held.append(Held(watch.queue, reply.decode()))
+                return True
+        return False
 
-    def stop(self, executor: Executor) -> list[Held]:
-        """End all waiting; returns what was moved meanwhile. Raises StoreError, after which nothing waits either.
+    def stop(self, executor: Executor) -> None:
+        """End all waiting; what was moved meanwhile is in ``held``. Raises StoreError, after which nothing waits either.
 
         A connection that is dead costs a moment, and not what the others have brought.
         """
         self.waiting = False
-        held: list[Held] = []
         busy = [watch for watch in self._watches if watch.asked]
         try:
             for watch in busy:
                 executor.execute_command("CLIENT", "UNBLOCK", watch.client_id)
             for watch in busy:
                 with suppress(StoreUnavailable):  # it is closed then, and opened anew by the next wait
-                    held += self._read(watch)
+                    self._read(watch)
         except StoreError:
             self.drop()
             raise
-        return held
 
     def drop(self) -> None:
         """Close all connections; ids that were in flight are found in the intermediate lists by a sweep."""

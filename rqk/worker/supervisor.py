@@ -73,7 +73,6 @@ class Supervisor:
         self.outage = Outage()
         self.ahead = Ahead(options, self.line, self.heart, report, clock)
         self._asked: str | None = None  # execution id of a claim whose answer was lost with the connection
-        self._held: list[Held] = []  # moved by blocking pops, not yet given back or started
         self._paused_until = 0.0
         self.chores = Chores(client, self.line, options, self.heart, report, clock)
         self.stopping = Stopping(stop, runner, options)
@@ -144,12 +143,12 @@ class Supervisor:
                 self._obey(command)
         if self.line.is_owed:
             self.ahead.read(self.task, now)
-        self._held += self._popped()
+        self._hear_pops()
         if self.task is not None and self.task.ending is not None:
             self._settle(self.task, self.task.ending, now)
         if self.stop.asked or self.heart.retiring or now >= self.ahead.due_at(self.task):
             self.ahead.give_back()
-        if self.task is None and (self._held or self._wants_job(now)):
+        if self.task is None and (self.waiter.held or self._wants_job(now)):
             self._claim(now)
         if now >= self.heart.due_at:
             self._beat(now)
@@ -157,18 +156,16 @@ class Supervisor:
         if self._can_wait(now):
             self.waiter.arm()
 
-    def _popped(self) -> list[Held]:
-        """What the blocking pops have brought, after ending the other ones."""
+    def _hear_pops(self) -> None:
+        """Take in what the blocking pops have brought, and then end the other ones."""
         if not self.waiter.waiting:
-            return []
-        held: list[Held] = []
+            return
         answers = self.waiter.filenos()
         for fileno in self.watchers.ready("queue"):
             if fileno in answers:
-                held += answers[fileno]()
-        if held or self.stop.asked or self.heart.retiring:
-            held += self.waiter.stop(self.line)
-        return held
+                answers[fileno]()
+        if self.waiter.held or self.stop.asked or self.heart.retiring:
+            self.waiter.stop(self.line)
 
     def _can_claim(self) -> bool:
         return self.task is None and self._may_take() and not self._enough()
@@ -205,11 +202,11 @@ class Supervisor:
 
     def _claim(self, now: float) -> None:
         started = self.monotonic()
-        ask = self._ask(self.clock(), self._held)
+        ask = self._ask(self.clock(), self.waiter.held)
         if not self._can_claim():
             ask = ask._replace(queues=())  # only gives back what the blocking pops have moved
         reply = transitions.claim(self.line, ask)
-        self._held = []
+        self.waiter.held = []
         self.report.round_trip(self.monotonic() - started)
         self._received(reply, now)
         if self.task is not None:
@@ -346,9 +343,11 @@ class Supervisor:
         with suppress(StoreError):
             self.ahead.give_back()
             if self.waiter.waiting:
-                self._held += self.waiter.stop(self.line)
-            if self._held:
-                ask = Ask(self.options.name, os.urandom(16).hex(), (), self.options.lease_s, self.clock(), self._held)
+                self.waiter.stop(self.line)
+            if self.waiter.held:
+                ask = Ask(
+                    self.options.name, os.urandom(16).hex(), (), self.options.lease_s, self.clock(), self.waiter.held
+                )
                 transitions.claim(self.line, ask)
             if self.options.with_scheduler:
                 transitions.unlock(self.line, self.options.name, self.options.queues)

@@ -8,6 +8,7 @@ import pytest
 import redis as redis_py
 
 from rqk.core import keys
+from rqk.errors import StoreUnavailable
 from rqk.store.transitions import Held
 from rqk.worker import claiming
 from rqk.worker.claiming import Waiter
@@ -33,12 +34,15 @@ def test_a_dead_connection_keeps_no_job_of_another_queue_waiting(
         proxy.after = keep_back
         redis.rpush(keys.queue("good"), "j")
         wait_until(lambda: redis.llen(keys.intermediate("good")), what="the pop")
-        assert waiter.stop(redis) == [Held("good", "j")]
+        waiter.stop(redis)
+        assert waiter.held == [Held("good", "j")]
         assert not late
         waiter.arm()
         redis.rpush(keys.queue("dead"), "k")
         wait_until(lambda: redis.llen(keys.intermediate("dead")), what="the pop of a new connection")
-        assert waiter.stop(redis) == [Held("dead", "k")]
+        waiter.held.clear()
+        waiter.stop(redis)
+        assert waiter.held == [Held("dead", "k")]
     finally:
         spoken.set()
         waiter.drop()
@@ -50,7 +54,24 @@ def test_what_is_no_id_is_not_brought(redis: Client) -> None:
         waiter.arm()
         redis.rpush(keys.queue("q"), b"\xff\xfe", "j")
         wait_until(lambda: redis.llen(keys.intermediate("q")), what="the pop")
-        assert waiter.stop(redis) == []
+        waiter.stop(redis)
+        assert waiter.held == []
         assert redis.lrange(keys.intermediate("q"), 0, -1) == [b"\xff\xfe"]
+    finally:
+        waiter.drop()
+
+
+def test_what_one_has_brought_is_kept_when_another_breaks(redis: Client, proxy: Proxy) -> None:
+    waiter = Waiter(redis_py.Redis("127.0.0.1", proxy.port), ["one", "two"])
+    try:
+        waiter.arm()
+        one, two = waiter.filenos().values()
+        redis.rpush(keys.queue("one"), "j")
+        one()
+        proxy.cut()
+        with pytest.raises(StoreUnavailable):
+            two()
+        waiter.stop(redis)
+        assert waiter.held == [Held("one", "j")]
     finally:
         waiter.drop()
