@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import _socket
 import os
-import select
 import sys
 import zlib
 from contextlib import closing
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rqk.core.verdict import EXIT_MUTE
 from rqk.serializers import resolve_serializer
 from rqk.worker import afterfork, memory, process
-from rqk.worker.frames import Decoder, Frame, FrameError, Kind, PlainSocket, receive, send
+from rqk.worker.frames import Decoder, Frame, FrameError, Kind, PlainSocket, receive, send, wait_to_read
 from rqk.worker.messages import Order, order_fields, outcome_fields, read_order
 from rqk.worker.perform import Tools, perform
 
@@ -74,7 +73,7 @@ def run(
     """
     process.set_name(b"rqk-horse")
     afterfork.after_fork()
-    if at_leisure and not select.select([sock], [], [], 0)[0]:
+    if at_leisure and not wait_to_read([sock.fileno()], 0):
         rehearse(settings, its_tools, times=1)
     me = os.getpid()
     loaded = len(sys.modules)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from datetime import datetime
@@ -14,6 +13,7 @@ from rqk import clock as clocks
 from rqk.core.verdict import Verdict, explain
 from rqk.worker import ending
 from rqk.worker.ending import Ending
+from rqk.worker.frames import wait_to_read
 from rqk.worker.limits import own_cgroup
 from rqk.worker.messages import Mode, Outcome
 from rqk.worker.options import WorkerOptions
@@ -129,8 +129,7 @@ class Runner:
             left = until - clocks.monotonic()
             if left <= 0:
                 return
-            readable = select.select([*self.filenos(None), stop.reader.fileno()], (), (), left)[0]
-            self.look(None, clocks.monotonic(), readable)
+            self.look(None, clocks.monotonic(), wait_to_read([*self.filenos(None), stop.reader.fileno()], left))
 
     def _event(self, event: Ready | Forked | ForkFailed | Exited, task: Task | None, now: float) -> list[Ending]:
         if isinstance(event, Forked):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import select
 import signal
 import socket
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+from rqk.worker.frames import wait_to_read
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _SAME_REQUEST_S = 1.0  # a terminal and a parent process both pass a Ctrl-C on; as in RQ, that is one request
@@ -51,7 +52,7 @@ class StopRequests:
         """Wait so long, or until asked to stop. What else wakes us up, a child's end, its socket tells later, too."""
         until = self._monotonic() + seconds
         while not self.asked and (left := until - self._monotonic()) > 0:
-            select.select([self.reader], (), (), left)
+            wait_to_read([self.reader.fileno()], left)
             self.drain()
 
     def drain(self) -> None:

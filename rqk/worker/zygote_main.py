@@ -26,7 +26,18 @@ from typing import Any
 
 from rqk.worker import afterfork, horse, memory, process
 from rqk.worker.children import ChildSettings, Problem
-from rqk.worker.frames import HEAD_BYTES, Decoder, FrameError, Kind, PlainSocket, encode, rest_of, send, text_fields
+from rqk.worker.frames import (
+    HEAD_BYTES,
+    Decoder,
+    FrameError,
+    Kind,
+    PlainSocket,
+    encode,
+    rest_of,
+    send,
+    text_fields,
+    wait_to_read,
+)
 from rqk.worker.settings import arrived
 
 CRASH_BYTES = 8192  # of faulthandler's text; it starts with the most recent call
@@ -246,7 +257,7 @@ class Zygote:
         if code == 0:
             # The end of a process takes as long as a small job, and the supervisor, which was just woken, may have to wait for
             # it on this processor: it goes first, and says when it has what it needs by closing its end.
-            select.select([own], (), (), _FAREWELL_S)
+            wait_to_read([sock], _FAREWELL_S)
         own.detach()  # it ends with the process; Python would think about a warning first
         return code
 

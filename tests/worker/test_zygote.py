@@ -248,6 +248,16 @@ def test_a_horse_ends_without_a_warning(monkeypatch: pytest.MonkeyPatch, capfd: 
     assert "Warning" not in capfd.readouterr().err
 
 
+def test_a_module_may_hold_a_thousand_descriptors() -> None:
+    with stable(ChildSettings(preload=("tests.worker.jobs_preload_many_descriptors",))) as keeper:
+        horse = keeper.horse()
+        with horse.sock:
+            outcome = keeper.ask(horse, order("whoami"))
+            assert outcome is not None
+            assert max(map(int, result(outcome)["descriptors"])) > 1023
+            assert keeper.wait(Exited, horse.pid).status == 0
+
+
 @pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\n\r\n", encode(Kind.OUTCOME, [b"x"]), b"\xf7" * 64])
 def test_garbage_from_the_zygote_closes_the_handle_and_raises_nothing(garbage: bytes) -> None:
     ours, theirs = socket.socketpair()
