@@ -38,7 +38,6 @@ from rqk.worker.frames import (
     text_fields,
     wait_to_read,
 )
-from rqk.worker.settings import arrived
 
 CRASH_BYTES = 8192  # of faulthandler's text; it starts with the most recent call
 _QUIET_S = 0.02  # how long the ordinary end of a horse may wait for company on its way to the supervisor
@@ -352,7 +351,6 @@ def _one_line(error: BaseException) -> str:
 def main(descriptor: str, supervisor: str) -> None:
     """Begin as a new interpreter: ``descriptor`` is our end of the socket pair, ``supervisor`` the pid of who started us."""
     process.die_with_parent(int(supervisor))
-    arrived()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, int(descriptor))
     sock.set_inheritable(False)
     sys.argv[:] = ["rqk worker"]

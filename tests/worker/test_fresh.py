@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis as redis_py
 
 from rqk import Queue
@@ -80,17 +79,6 @@ def test_settings_arrive_whole(tmp_path: Path) -> None:
         url = "repr(__import__('rqk').get_current_job().connection)"
         assert "port=1,db=3" in result(keeper.run(order("builtins.eval", url)))
     assert "early" not in sys.modules
-
-
-@pytest.mark.parametrize("users", [None, "1"])
-def test_how_the_interpreter_was_started_is_not_for_jobs(users: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    if users is not None:
-        monkeypatch.setenv("LD_BIND_NOW", users)
-    else:
-        monkeypatch.delenv("LD_BIND_NOW", raising=False)
-    with fresh() as keeper:
-        seen = result(keeper.run(order("subprocess.getoutput", "echo $LD_BIND_NOW")))
-    assert seen == (users or "")
 
 
 def test_a_worker_of_the_command_line_learns(redis: redis_py.Redis, start_worker: StartWorker) -> None:
