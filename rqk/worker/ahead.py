@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from rqk.core import keys, moves
 from rqk.store import scripts, transitions
 from rqk.store.line import Line
-from rqk.store.transitions import Ask, Claimed, Lease, Refusal, Settlement
+from rqk.store.transitions import Ask, Claimed, Refusal, Settlement
 from rqk.store.workers import Tally
 from rqk.worker.ending import Ending
 from rqk.worker.heart import Heart
@@ -53,7 +53,7 @@ class Ahead:
         self._allowed = options.max_jobs is None and options.strategy != "round_robin"
         self._line, self._heart, self._report, self._clock = line, heart, report, clock
         self._quick = 0
-        self._held: deque[Claimed] = deque()
+        self._held: deque[Task] = deque()
         self._asked: deque[str] = deque()  # execution ids of claims under way
         self._owed: deque[Owed] = deque()
         self._sent_at = 0.0
@@ -63,7 +63,7 @@ class Ahead:
         self._quick = self._quick + 1 if seconds < QUICK_S else 0
 
     @property
-    def next(self) -> Claimed | None:
+    def next(self) -> Task | None:
         """The one that begins when the job in hand is over."""
         return self._held[0] if self._held else None
 
@@ -104,7 +104,7 @@ class Ahead:
         self._asked.append(ask.execution_id)
         self._sent_at = now
 
-    def settle(self, task: Task, end: Ending, following: Claimed, ask: Ask | None, now: float, wall: datetime) -> None:
+    def settle(self, task: Task, end: Ending, following: Task, ask: Ask | None, now: float, wall: datetime) -> None:
         """Send the end of a job, and that the next one, ``following``, begins: before it is given away, so that this is
         known whatever becomes of us. ``now`` and ``wall``: the two clocks.
         """
@@ -114,7 +114,7 @@ class Ahead:
         transitions.settle_later(
             *(self._line, task.lease, end.move, wall, heart.tally, ask),
             tell=tell,
-            begins=_lease(following),
+            begins=following.lease,
             then=lambda answer: self._paid(owed, answer),
         )
         if tell:
@@ -137,16 +137,22 @@ class Ahead:
     def _took(self, reply: Claimed | Refusal) -> None:
         self._asked.popleft()  # answers come in the order of their questions
         if isinstance(reply, Claimed):
-            self._held.append(reply)
+            self._hold(reply).order()  # packed now, while another job runs
         self._heart.hear(reply)
+
+    def _hold(self, claimed: Claimed) -> Task:
+        task = Task(claimed, self._heart.options.name, self._sent_at, self._clock())
+        self._held.append(task)
+        return task
 
     def give_back(self) -> None:
         """What is held goes back to the head of its queue, whether Redis has been told that it begins or not."""
         self._line.collect()  # what is under way may bring more
         while self._held:
             last = self._held[-1]  # so that the one that came first is the first again
-            waits = self._line.execute_command("HGET", keys.job(last.job_id), "status") == b"queued"
-            lease, now = _lease(last)._replace(never_started=waits), self._clock()
+            waits = self._line.execute_command("HGET", keys.job(last.id), "status") == b"queued"
+            # Without the worker's name: nothing of its record changes.
+            lease, now = last.lease._replace(worker="", never_started=waits), self._clock()
             transitions.settle(self._line, lease, moves.never_started() if waits else moves.put_back(now), now)
             self._held.pop()
 
@@ -156,7 +162,7 @@ class Ahead:
         while self._asked:
             claimed = self._heart.find_claimed(self._asked[0])
             if claimed is not None:
-                self._held.append(claimed)
+                self._hold(claimed)
             self._asked.popleft()
         while self._owed:
             owed = self._owed[0]
@@ -166,7 +172,3 @@ class Ahead:
             answer = transitions.settle(*args, begins=begun.lease if begun is not None else None)
             self._paid(owed._replace(asks=False), answer._replace(told=True))
         self.give_back()
-
-
-def _lease(claimed: Claimed) -> Lease:
-    return Lease(claimed.job_id, claimed.execution_id, claimed.queue)

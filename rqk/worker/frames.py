@@ -127,10 +127,9 @@ class Outgoing:
         """Whether something still waits to be written."""
         return bool(self._queue)
 
-    def push(self, kind: Kind, fields: Sequence[bytes] = ()) -> None:
-        """Line a frame up. Raises FrameError above the limits."""
-        for piece in pieces(kind, fields):
-            self._queue.append(memoryview(piece))
+    def push(self, frame: Iterable[bytes]) -> None:
+        """Line a frame up, which pieces() has made."""
+        self._queue.extend(map(memoryview, frame))
 
     def flush(self, sock: PlainSocket) -> bool:
         """Write what the socket takes now; return True when nothing is left. Raises OSError when the other side is

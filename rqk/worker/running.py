@@ -89,15 +89,14 @@ class Runner:
 
     def start(self, task: Task, now: float, *, hurry: bool = False) -> None:
         """Give a job to a horse, or to the next one that comes."""
-        order = task.order()
         while task.horse is None and (horse := self.stable.take()) is not None:
             try:
-                horse.give(order)
+                horse.give(task.order())
             except OSError:  # it died while it waited; it cannot have begun, so the next one gets the job
                 horse.close()
                 continue
             task.horse = horse
-            limit = order.timeout_s
+            limit = task.limit_s
             task.hard_limit_at = None if limit is None else now + limit + self.options.kill_after_s
         self.stable.ask(hurry=hurry)  # only now: the horse is at work while the next ones are forked
 

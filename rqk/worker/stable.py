@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from rqk.worker.children import ChildSettings
 from rqk.worker.frames import Decoder, FrameError, Kind, Outgoing, receive, receive_all
-from rqk.worker.messages import Order, Outcome, order_fields, read_outcome
+from rqk.worker.messages import Outcome, read_outcome
 from rqk.worker.process import kill_group
 from rqk.worker.zygote import Closable, Exited, Forked, ForkFailed, Ready, ZygoteHandle
 
@@ -31,9 +31,9 @@ class Horse:
     fork_s: float = 0.0
     silent: bool = False  # its socket has ended, though it may live: what became of it is told by the zygote
 
-    def give(self, order: Order) -> None:
+    def give(self, frame: list[bytes]) -> None:
         """Hand a job over; what the socket does not take now is flushed later. Raises OSError when the horse is gone."""
-        self.outgoing.push(Kind.JOB, order_fields(order))
+        self.outgoing.push(frame)
         self.outgoing.flush(self.sock)
 
     def outcome(self, *, last_words: bool = False) -> Outcome | None:

@@ -218,7 +218,7 @@ class Supervisor:
             log.info("Resumed.")
             self.heart.suspended = False
         if isinstance(reply, Claimed):
-            self._begin(reply, now, hurry=hurry)
+            self._begin(self._task_of(reply, now), now, hurry=hurry)
         elif reply is Refusal.SUSPENDED:
             if self.options.burst:
                 self.done = self._has_heard or now >= self._hear_until
@@ -243,9 +243,12 @@ class Supervisor:
         self.done = self._has_heard or now >= self._hear_until
         self._paused_until = now + _LOOK_S
 
-    def _begin(self, claimed: Claimed, now: float, wall: datetime | None = None, *, hurry: bool = False) -> Task:
-        self.turns.served(claimed.queue)
-        task = self.task = Task(claimed, self.options.name, now, wall or self.clock())
+    def _task_of(self, claimed: Claimed, now: float) -> Task:
+        return Task(claimed, self.options.name, now, self.clock())
+
+    def _begin(self, task: Task, now: float, *, hurry: bool = False) -> Task:
+        self.turns.served(task.queue)
+        self.task = task
         self.heart.say("busy")
         self.runner.start(task, now, hurry=hurry)
         return task
@@ -260,7 +263,8 @@ class Supervisor:
             asks = self._ask(wall, ahead=True) if self.ahead.wants(begins=True) else None
             self.ahead.settle(task, end, following, asks, now, wall)
             self._forget(end, now)
-            begun = self._begin(following, now, wall, hurry=True)
+            following.begins(now, wall)
+            begun = self._begin(following, now, hurry=True)
             # What can be done later is done now that the next horse is at work.
             self.report.started(begun)
             self.ahead.read_what_has_come()
@@ -386,5 +390,5 @@ class Supervisor:
                 self.report.ended(self.task, self.task.ending, Settled.WRITTEN)
                 self._forget(self.task.ending, now)
             log.info("job %s was claimed when the connection broke; it starts now", claimed.job_id)
-            self.report.started(self._begin(claimed, now))
+            self.report.started(self._begin(self._task_of(claimed, now), now))
         self._recovering = False

@@ -15,7 +15,8 @@ from rqk.core.verdict import Verdict
 from rqk.store.transitions import Claimed, Lease
 from rqk.store.workers import Running
 from rqk.worker.ending import Ending, read_brief, read_job, without_value
-from rqk.worker.messages import Mode, Order
+from rqk.worker.frames import Kind, pieces
+from rqk.worker.messages import Mode, Order, order_fields
 from rqk.worker.stable import Horse
 
 KilledFor = Literal["timeout", "stop", "grace", "lease", "memory"]
@@ -43,6 +44,7 @@ class Task:
     tries: int = 0  # to write the ending
     peak_bytes: int | None = None
     _job: JobRecord | None = None
+    _frame: list[bytes] | None = None
 
     @property
     def job(self) -> JobRecord:
@@ -126,24 +128,37 @@ class Task:
         """For a sign of life."""
         return Running(self.id, self.claimed.execution_id, self.queue, at - self.claimed_at)
 
-    def order(self) -> Order:
-        """What the horse gets: the job itself, or after a death the callback that the first horse could not run."""
+    @property
+    def limit_s(self) -> float | None:
+        """The soft limit of what the horse has to do now: of the job, or of the callback after a death."""
+        if self.callback is None:
+            return self.timeout_s
+        stopped = self.callback is Mode.STOPPED_CALLBACK
+        return float((self.job.stopped_callback_timeout if stopped else self.job.failure_callback_timeout) or 60)
+
+    def order(self) -> list[bytes]:
+        """The frame for the horse: the job itself, or after a death the callback that the first horse could not run. Of a job
+        that is taken ahead it is made while another one runs.
+        """
+        if self._frame is not None and self.callback is None:
+            return self._frame
         claimed, fields = self.claimed, self.claimed.fields
-        timeout = self.timeout_s
         if self.callback is not None:
             fields = {**fields, b"started_at": to_date(self.started).encode()}
-        if self.callback is Mode.FAILURE_CALLBACK:
-            timeout = float(self.job.failure_callback_timeout or 60)
-        elif self.callback is Mode.STOPPED_CALLBACK:
-            timeout = float(self.job.stopped_callback_timeout or 60)
-        return Order(
+        order = Order(
             claimed.job_id,
             claimed.execution_id,
             claimed.queue,
             self.worker,
-            timeout,
+            self.limit_s,
             fields,
             self.callback or Mode.PERFORM,
             self.verdict.outcome if self.verdict else "",
             self.verdict.text if self.verdict else "",
         )
+        self._frame = pieces(Kind.JOB, order_fields(order))
+        return self._frame
+
+    def begins(self, at: float, wall: datetime) -> None:
+        """It was taken ahead, and begins now."""
+        self.claimed_at, self.started = at, wall

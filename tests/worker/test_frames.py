@@ -126,8 +126,8 @@ def test_a_non_blocking_writer_never_waits_for_a_reader_that_sleeps() -> None:
         left.setblocking(False)
         right.setblocking(False)
         outgoing = Outgoing()
-        outgoing.push(Kind.JOB, [b"x" * 3_000_000])
-        outgoing.push(Kind.LEAVE)
+        outgoing.push(pieces(Kind.JOB, [b"x" * 3_000_000]))
+        outgoing.push(pieces(Kind.LEAVE))
         assert outgoing.flush(left) is False
         decoder, got = Decoder(), list[Frame]()
         while len(got) < 2:
@@ -138,7 +138,7 @@ def test_a_non_blocking_writer_never_waits_for_a_reader_that_sleeps() -> None:
         assert not outgoing
         assert [frame.kind for frame in got] == [Kind.JOB, Kind.LEAVE]
         right.close()
-        outgoing.push(Kind.LEAVE)
+        outgoing.push(pieces(Kind.LEAVE))
         with pytest.raises(OSError):
             outgoing.flush(left)
 
