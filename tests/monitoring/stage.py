@@ -173,6 +173,9 @@ class Stage:
         default, emails = self.queue(), self.queue("emails")
         gate = str(self._directory / "never")
         default.enqueue_in(timedelta(hours=1), shop.send_mail, "later")
+        busy = self._directory / "busy"
+        for _ in self.workers:  # until somebody has seen that others wait
+            default.enqueue(jobs.wait_for_file, str(busy))
         default.enqueue(jobs.nap, 30, job_timeout=1)
         for _ in range(10):
             emails.enqueue(jobs.fail)
@@ -183,6 +186,8 @@ class Stage:
             default.enqueue(shop.resize_picture, 0.5, 60)
         held = emails.enqueue(jobs.wait_for_file, gate, at_front=True)
         emails.enqueue(jobs.add, 1, depends_on=held)
+        self.until('max(rqk_queue_oldest_wait_seconds{queue="default"})', 1)
+        busy.touch()
         name = wait_until(lambda: self._runner(held.id), 20, "the held job to run")
         self.until('max(rq_workers{state="busy"})', 1)
         send(self.client, name, Command(STOP_JOB, held.id))
