@@ -60,7 +60,8 @@ def test_first_in_first_out_and_priority(redis: Client) -> None:
 @pytest.mark.parametrize("text", ["plain", "Straße", "作业", "🚀-ä"])
 def test_an_id_that_is_no_text_is_passed_over(redis: Client, stray: bytes, text: str) -> None:
     put(redis, new(text))
-    redis.hset(b"rq:job:" + stray, mapping=redis.hgetall(keys.job(text)))
+    fields: Any = redis.hgetall(keys.job(text))
+    redis.hset(b"rq:job:" + stray, mapping=fields)
     redis.lpush(keys.queue("q"), stray)
     worker = FakeWorker(redis, "w")
     assert worker.take(text).job_id == text
