@@ -11,8 +11,8 @@ IMPORT     supervisor -> zygote names of modules that jobs have loaded and later
 READY      zygote -> supervisor number of preloaded modules; their names; then what, name, error, fatal 1/0 of each problem
 FORKED     zygote -> supervisor pid; seconds the fork took. Requests are answered in order
 FORK_FAILED zygote -> supervisor text of the error
-EXITED     zygote -> supervisor pid; wait status; peak KiB (0 for status 0); faulthandler's text. With status 0 it may come a
-                                moment late, together with the next FORKED
+EXITED     zygote -> supervisor pid; wait status; peak KiB; faulthandler's text. With status 0 it may come a moment late,
+                                together with the next FORKED
 JOB        supervisor -> horse  the fields of Order, marshalled together; then data and meta of the job hash if
                                 they are large; in their places the first field has their numbers among the rest
 LEAVE      supervisor -> horse  none

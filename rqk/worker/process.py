@@ -35,7 +35,8 @@ def spawn(child: Callable[..., int], *args: Any, group: bool, flushed: bool = Fa
 
     The child never returns into this stack: an exception ends it with EXIT_BROKEN, its traceback on stderr. No atexit
     handlers run in it. With ``group`` it leads a process group of its own, set by both sides so that neither can be
-    too early. Raises OSError when the system refuses a process (EAGAIN: a pids limit; ENOMEM).
+    too early. ``flushed``: flush() was called before, and nothing has been printed since. Raises OSError when the system
+    refuses a process (EAGAIN: a pids limit; ENOMEM).
     """
     if not flushed:
         flush()  # or the child would write the parent's buffered text once more

@@ -65,7 +65,7 @@ class Exited:
 
     pid: int
     status: int  # as waitpid returns it
-    maxrss_kib: int  # the largest of the horse, over all its jobs; 0 for an ordinary end
+    maxrss_kib: int  # the largest of the horse, over all its jobs
     crash_text: str  # what faulthandler wrote; "" for an ordinary end
 
 
@@ -196,9 +196,10 @@ class ZygoteHandle:
         self.sock.settimeout(_REST_S)
         try:
             self.sock.sendall(words)
-            self.sock.setblocking(False)
         except OSError:
             self.closed = True
+        finally:
+            self.sock.setblocking(False)
 
     def has_news(self, readable: Collection[int]) -> bool:
         """Whether events() would return anything; ``readable``: descriptors that a selector has reported."""

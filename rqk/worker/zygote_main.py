@@ -41,7 +41,7 @@ from rqk.worker.frames import (
 
 CRASH_BYTES = 8192  # of faulthandler's text; it starts with the most recent call
 _QUIET_S = 0.02  # how long the ordinary end of a horse may wait for company on its way to the supervisor
-_FAREWELL_S = 0.05
+_FAREWELL_S = 0.05  # for a supervisor that has other things to do
 _ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _INT_BYTES = struct.calcsize("i")
@@ -61,10 +61,9 @@ class Zygote:
         self.horses: dict[int, int] = {}  # pid -> descriptor of its crash file
         self.problems: list[Problem] = []
         self.metrics = horse.UserMetrics()
-        self.sockets: list[
-            int
-        ] = []  # of the next horses; they come with the first bytes of a request, the rest may come later
-        self.filling: list[bytes] = []
+        # Of the next horses; they come with the first bytes of a request, whose rest may come with the next read.
+        self.sockets: list[int] = []
+        self.filling: list[bytes] = []  # memory.fill_gaps
         self.unsaid: list[bytes] = []  # frames; ordinary ends of horses need not wake the supervisor each
 
     def run(self) -> int:
@@ -286,19 +285,16 @@ class Zygote:
     def bury(self, state: os.waitid_result) -> None:
         """A horse has ended and is still a zombie."""
         pid = state.si_pid
-        crash = self.horses.pop(pid)
-        if state.si_code == os.CLD_EXITED and state.si_status == 0:
-            os.waitpid(pid, 0)
-            os.close(crash)
-            self.unsaid.append(encode(Kind.EXITED, [b"%d" % pid, b"0", b"0", b""]))
-            return
-        process.kill_group(pid)  # before it is reaped: until then nobody else can have this number
+        if state.si_code != os.CLD_EXITED or state.si_status != 0:
+            process.kill_group(pid)  # before it is reaped: until then nobody else can have this number
         _, status, usage = os.wait4(pid, 0)
-        text = _read_crash(crash)
+        crash = self.horses.pop(pid)
+        text = _read_crash(crash) if status else b""
         os.close(crash)
         peak = usage.ru_maxrss >> 10 if sys.platform == "darwin" else usage.ru_maxrss
         self.unsaid.append(encode(Kind.EXITED, [b"%d" % pid, b"%d" % status, b"%d" % peak, text]))
-        self.say()
+        if status:
+            self.say()
 
 
 def _on_child(number: int, frame: object) -> None:
@@ -308,9 +304,8 @@ def _on_child(number: int, frame: object) -> None:
 def _receive(sock: socket.socket) -> tuple[bytes, list[int]]:
     """Read requests and the descriptors that came with them, in order; b"" at the end."""
     try:
-        data, ancillary, _, _ = sock.recvmsg(
-            4096, _ANCILLARY_BYTES, _CLOSE_ON_EXEC
-        )  # recv_fds of Python 3.11 drops the flag
+        # Not socket.recv_fds, which drops the flag (Python 3.11).
+        data, ancillary, _, _ = sock.recvmsg(4096, _ANCILLARY_BYTES, _CLOSE_ON_EXEC)
     except ConnectionError:
         return b"", []
     descriptors: list[int] = []

@@ -94,10 +94,11 @@ def test_a_second_horse_waits_while_the_first_works() -> None:
             assert is_running(first.pid)
 
 
-def test_it_reports_how_a_horse_ended_and_what_it_used() -> None:
+@pytest.mark.parametrize("code", [0, 3])
+def test_it_reports_how_a_horse_ended_and_what_it_used(code: int) -> None:
     with stable() as keeper:
-        exited = keeper.run_to_death(order("vanish", 3))
-    assert os.waitstatus_to_exitcode(exited.status) == 3
+        exited = keeper.run_to_death(order("vanish", code))
+    assert os.waitstatus_to_exitcode(exited.status) == code
     assert exited.maxrss_kib > 1000
     assert exited.crash_text == ""
 
