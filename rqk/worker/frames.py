@@ -12,12 +12,10 @@ FrameError and nothing else.
 from __future__ import annotations
 
 import _socket
-import select
 import struct
 from collections import deque
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
-from math import ceil
 from typing import NamedTuple
 
 from rqk.errors import RqkError
@@ -228,16 +226,6 @@ class Decoder:
             frames.append(Frame(_KINDS[kind], fields))
         self._need = _HEAD.size
         return frames, at
-
-
-def wait_to_read(filenos: Iterable[int], timeout_s: float) -> list[int]:
-    """Wait for one of these to have something to read, or its end; return those that have. select() knows no descriptor
-    above 1023.
-    """
-    poller = select.poll()
-    for fileno in filenos:
-        poller.register(fileno, select.POLLIN)
-    return [fileno for fileno, _ in poller.poll(ceil(1000 * timeout_s))]
 
 
 def receive(sock: PlainSocket, decoder: Decoder) -> list[Frame] | None:

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from rqk.core.verdict import EXIT_MUTE
 from rqk.serializers import resolve_serializer
 from rqk.worker import afterfork, memory, process
-from rqk.worker.frames import Decoder, Frame, FrameError, Kind, PlainSocket, receive, send, wait_to_read
+from rqk.worker.frames import Decoder, Frame, FrameError, Kind, PlainSocket, receive, send
 from rqk.worker.messages import Order, order_fields, outcome_fields, read_order
 from rqk.worker.perform import Tools, perform
+from rqk.worker.watchers import wait_to_read
 
 if TYPE_CHECKING:
     from rqk.worker.children import ChildSettings

@@ -13,13 +13,13 @@ from rqk import clock as clocks
 from rqk.core.verdict import Verdict, explain
 from rqk.worker import ending
 from rqk.worker.ending import Ending
-from rqk.worker.frames import wait_to_read
 from rqk.worker.limits import own_cgroup
 from rqk.worker.messages import Mode, Outcome
 from rqk.worker.options import WorkerOptions
 from rqk.worker.process import kill_group
 from rqk.worker.stable import Stable
 from rqk.worker.task import KilledFor, Task
+from rqk.worker.watchers import wait_to_read
 from rqk.worker.zygote import Closable, Exited, Forked, ForkFailed, Ready
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from rqk.worker.frames import wait_to_read
+from rqk.worker.watchers import wait_to_read
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _SAME_REQUEST_S = 1.0  # a terminal and a parent process both pass a Ctrl-C on; as in RQ, that is one request

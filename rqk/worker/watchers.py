@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+from collections.abc import Iterable
 from math import ceil
 
 
@@ -34,3 +35,13 @@ class Watchers:
     def saw(self, tag: str) -> bool:
         """Whether any of a tag can be read."""
         return tag in self._ready
+
+
+def wait_to_read(filenos: Iterable[int], timeout_s: float) -> list[int]:
+    """Wait for one of these to have something to read, or its end; return those that have. select() knows no descriptor
+    above 1023.
+    """
+    poller = select.poll()
+    for fileno in filenos:
+        poller.register(fileno, select.POLLIN)
+    return [fileno for fileno, _ in poller.poll(ceil(1000 * timeout_s))]

@@ -36,8 +36,8 @@ from rqk.worker.frames import (
     rest_of,
     send,
     text_fields,
-    wait_to_read,
 )
+from rqk.worker.watchers import wait_to_read
 
 CRASH_BYTES = 8192  # of faulthandler's text; it starts with the most recent call
 _QUIET_S = 0.02  # how long the ordinary end of a horse may wait for company on its way to the supervisor
